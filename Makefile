@@ -1,0 +1,69 @@
+# Short targets; everything they need they make. `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEV := $(VENV)/.dev
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: help run cluster test lint format types layers unit docker bench lock changelog clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: $(READY) ## serve a queue on localhost:3000
+	@exec $(BIN)/cqueue serve
+
+cluster: $(READY) ## serve a three-node cluster on ports 3001 to 3003
+	@exec $(BIN)/cqueue dev
+
+test: lint types layers unit ## lint, types, layers and all tests
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(DEV) ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+layers: $(DEV)
+	$(BIN)/lint-imports
+
+unit: $(DEV)
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n 2 -m "not docker" --cov --cov-report= tests
+	$(BIN)/coverage report --include 'cqueue/core/*' --fail-under 100 --show-missing
+
+docker: $(DEV) ## tests with a real Docker engine
+	tests/docker/engine.sh $(BIN)/pytest -m docker tests/docker
+
+bench: $(DEV) ## measure this machine; prints ratios, writes bench-results.json
+	$(BIN)/python -m benchmarks.bench
+
+lock: $(DEV) ## pin requirements/*.txt anew
+	$(LOCK) pyproject.toml -o requirements/run.txt
+	$(LOCK) requirements/build.in -o requirements/build.txt
+	$(LOCK) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+
+changelog: $(DEV) ## write CHANGELOG.md from the commits
+	$(BIN)/git-cliff -o CHANGELOG.md
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .coverage*
+
+$(READY): requirements/run.txt requirements/build.txt pyproject.toml
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV) ..."
+	@$(PIP) --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements/dev.txt $(READY)
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,212 @@
+"""Every setting, in one frozen object, read in one place.
+
+`Settings` is the table: from each field come the flag (`--raft-addr`), the variable
+(`CQUEUE_RAFT_ADDR`), the key of the TOML file (`raft_addr`) and the docs. Flag beats environment
+beats file beats default. The values travel down as plain values; nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from cqueue.errors import Unusable
+
+ENV_PREFIX: Final = "CQUEUE_"
+ENV_PREFIX_ORIGINAL: Final = "CFQUEUE_"
+"""The original queue's prefix; accepted for `SETTINGS_ORIGINAL` only, and cqueue's own wins."""
+SETTINGS_ORIGINAL: Final = ("addr", "port", "log_level")
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+FSYNC_MODES: Final = ("always", "interval", "never")
+SECRET_CHARS_MIN: Final = 32
+EXIT_CONFIG: Final = 2
+"""Exit code when a setting is wrong, as for a wrong flag."""
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):(?P<port>\d{1,5})")
+
+
+def _setting(
+    default: Any,
+    help: str,
+    *,
+    low: int | None = None,
+    high: int | None = None,
+    choices: tuple[str, ...] = (),
+    metavar: str = "",
+) -> Any:  # noqa: A002 - click's word
+    return field(
+        default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "metavar": metavar}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One node's settings. Units end the names; see docs/settings in README.md for the table."""
+
+    addr: str = _setting("127.0.0.1", "Address the HTTP API listens on.", metavar="HOST")
+    port: int = _setting(3000, "Port the HTTP API listens on; 0 picks a free one.", low=0, high=65535)
+    log_level: str = _setting("info", "Least severe log lines to write.", choices=LOG_LEVELS)
+    workers: int = _setting(0, "Web processes; 0 means one up to two cores, then cores - 1.", low=0, high=256)
+    raft_addr: str = _setting("", "This node's own host:port for the other nodes.", metavar="HOST:PORT")
+    peers: tuple[str, ...] = _setting(
+        (), "The other nodes' host:port, comma-separated; none: a single node.", metavar="HOST:PORT,..."
+    )
+    cluster_secret: str = _setting(
+        "", f"Secret all nodes share, at least {SECRET_CHARS_MIN} characters; prefer the file.", metavar="SECRET"
+    )
+    cluster_secret_file: str = _setting("", "File that holds the cluster secret.", metavar="FILE")
+    data_dir: str = _setting(
+        "", "Directory for journal and snapshots; without it the queue lives in memory.", metavar="DIR"
+    )
+    fsync: str = _setting("always", "When the journal is synced to disk before answering.", choices=FSYNC_MODES)
+    body_bytes_max: int = _setting(
+        1024 * 1024, "Largest request body in bytes; larger ones get 413.", low=1024, high=32 * 1024 * 1024
+    )
+    connections_max: int = _setting(10_000, "Open HTTP connections per web process.", low=1, high=1_000_000)
+    request_timeout_s: int = _setting(
+        10, "Seconds until a request that got no outcome is answered 503 or 504.", low=1, high=300
+    )
+    election_ms_min: int = _setting(500, "Least silence of the leader before an election, in ms.", low=100, high=60_000)
+    election_ms_max: int = _setting(
+        1000, "Most silence of the leader before an election, in ms.", low=150, high=120_000
+    )
+    heartbeat_ms: int = _setting(100, "Between two heartbeats of the leader, in ms.", low=10, high=10_000)
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether this node has peers."""
+        return bool(self.peers)
+
+    @property
+    def node_id(self) -> str:
+        """The name this node has in `/cluster` and in the log's membership."""
+        return self.raft_addr or f"{self.addr}:{self.port}"
+
+    @property
+    def mode(self) -> str:
+        """How durable the queue is: "memory", "replicated-memory" or "durable"."""
+        if self.data_dir:
+            return "durable"
+        return "replicated-memory" if self.is_cluster else "memory"
+
+
+def flag_of(name: str) -> str:
+    """`raft_addr` → `--raft-addr`."""
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(name: str) -> str:
+    """`raft_addr` → `CQUEUE_RAFT_ADDR`."""
+    return ENV_PREFIX + name.upper()
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Bring flags, environment and file together and check the whole.
+
+    Args:
+        flags: values by field name, None where the flag was not given; `config` is the TOML file.
+
+    Raises:
+        Unusable: a value is wrong; the sentence names the flag, variable or key it came from.
+    """
+    values: dict[str, Any] = {}
+    path = flags.get("config") or environ.get(ENV_PREFIX + "CONFIG")
+    from_file = _read_file(Path(path)) if path else {}
+    known = {f.name: f for f in fields(Settings)}
+    for key in from_file:
+        if key not in known:
+            raise _wrong(f"{path}: {key!r} is no setting; the settings are {', '.join(sorted(known))}")
+    for name, spec in known.items():
+        for source, value in _candidates(name, flags, environ, from_file, str(path)):
+            if value is not None:
+                values[name] = _parse(spec.metadata, type(spec.default), source, value)
+                break
+    return _check(Settings(**values))
+
+
+def _candidates(
+    name: str, flags: Mapping[str, Any], environ: Mapping[str, str], from_file: Mapping[str, Any], path: str
+) -> list[tuple[str, Any]]:
+    found = [(flag_of(name), flags.get(name)), (variable_of(name), environ.get(variable_of(name)))]
+    if name in SETTINGS_ORIGINAL:
+        original = ENV_PREFIX_ORIGINAL + name.upper()
+        found.append((original, environ.get(original)))
+    return [*found, (f"{path}: {name}", from_file.get(name))]
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _wrong(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _wrong(f"{path}: not TOML: {error}") from error
+
+
+def _parse(spec: Mapping[str, Any], kind: type, source: str, value: Any) -> Any:
+    if kind is int:
+        if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,12}", str(value).strip()):
+            raise _wrong(f"{source}: {value!r} is not a whole number")
+        number = int(value)
+        if not spec["low"] <= number <= spec["high"]:
+            raise _wrong(f"{source}: {number} is not between {spec['low']} and {spec['high']}")
+        return number
+    if kind is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            raise _wrong(f"{source}: {value!r} is not a list of addresses")
+        return tuple(item.strip() for item in items if item.strip())
+    if not isinstance(value, str):
+        raise _wrong(f"{source}: {value!r} is not text")
+    text = value.strip()
+    if spec["choices"]:
+        text = text.lower()
+        if text not in spec["choices"]:
+            raise _wrong(f"{source}: {value!r} is not one of {', '.join(spec['choices'])}")
+    return text
+
+
+def _check(settings: Settings) -> Settings:
+    for name, addresses in (("raft_addr", (settings.raft_addr,)), ("peers", settings.peers)):
+        for address in addresses:
+            match = _ADDRESS.fullmatch(address)
+            if address and (match is None or not 0 < int(match["port"]) <= 65535):
+                raise _wrong(f"{flag_of(name)}: {address!r} is not host:port")
+    if len(set(settings.peers)) != len(settings.peers) or settings.raft_addr in settings.peers:
+        raise _wrong("--peers: names a node twice, or this node itself; list only the others, once each")
+    if settings.heartbeat_ms * 3 >= settings.election_ms_min or settings.election_ms_min >= settings.election_ms_max:
+        raise _wrong("--election-ms-min must be above three heartbeats and below --election-ms-max")
+    secret = _secret(settings)
+    if settings.is_cluster:
+        if not settings.raft_addr:
+            raise _wrong("--raft-addr is needed with --peers: the host:port the other nodes reach this one at")
+        if len(secret) < SECRET_CHARS_MIN:
+            raise _wrong(
+                f"a cluster needs a secret of at least {SECRET_CHARS_MIN} characters, the same on every node: "
+                "make one with `openssl rand -hex 32 > secret` and pass --cluster-secret-file secret"
+            )
+    return settings if secret == settings.cluster_secret else _with_secret(settings, secret)
+
+
+def _secret(settings: Settings) -> str:
+    if settings.cluster_secret or not settings.cluster_secret_file:
+        return settings.cluster_secret
+    try:
+        return Path(settings.cluster_secret_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(f"--cluster-secret-file: {settings.cluster_secret_file}: cannot be read: {error}") from error
+
+
+def _with_secret(settings: Settings, secret: str) -> Settings:
+    values = {f.name: getattr(settings, f.name) for f in fields(Settings)}
+    return Settings(**{**values, "cluster_secret": secret})
+
+
+def _wrong(sentence: str) -> Unusable:
+    return Unusable(sentence, exit_code=EXIT_CONFIG)

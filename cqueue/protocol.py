@@ -1,0 +1,138 @@
+"""Frames between a node's web workers and its replica, on a unix socket (doors 1 and 2).
+
+Every frame begins with the length of what follows the length field. All integers are big-endian.
+
+    request   length u32 · request_id u32 · kind u8 · wait_ms u32 · body
+    reply     length u32 · request_id u32 · outcome u8 · index u64 · body
+
+`request_id` is the worker's own counter; replies come in any order. `wait_ms` is how long a
+dequeue that finds nothing may wait. `index` is the log index the reply reflects.
+
+    kind      body                                reply body (outcome RESULT)
+    OPERATE   one encoded Operation               its encoded Result
+    QUERY     one encoded Query, linearizable     its encoded Result
+    PEEK      one encoded Query, as this node is  its encoded Result
+    STATUS    empty                               NodeStatus
+    CANCEL    empty: request_id is unwanted       none
+    DRAIN     empty: answer all that wait now     none
+
+Outcomes UNAVAILABLE (nothing was done) and UNKNOWN (it may have been done) carry a `Failure`.
+Both ends are processes of one node, started together: this protocol has no version.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+OPERATE: Final = 1
+QUERY: Final = 2
+PEEK: Final = 3
+STATUS: Final = 4
+CANCEL: Final = 5
+DRAIN: Final = 6
+
+RESULT: Final = 0
+UNAVAILABLE: Final = 1
+UNKNOWN: Final = 2
+
+FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A longer frame is a bug of ours, not input: the connection is closed."""
+
+_LENGTH = struct.Struct(">I")
+_REQUEST = struct.Struct(">IIBI")
+_REPLY = struct.Struct(">IIBQ")
+
+
+class Failure(Struct, array_like=True, frozen=True):
+    """Why there is no result. `retry_after_s` counts from now; 0: at once."""
+
+    code: str
+    detail: str
+    retry_after_s: int = 0
+
+
+class Member(Struct, frozen=True):
+    """One node as this node sees it. state: "self", "connected" or "disconnected"."""
+
+    id: str
+    state: str
+
+
+class NodeStatus(Struct, frozen=True):
+    """What `GET /cluster` shows, and whether `/readyz` says yes (`not_ready` is None then)."""
+
+    node: str
+    role: str
+    leader: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    members: list[Member]
+    mode: str
+    not_ready: str | None
+
+
+class FrameError(Exception):
+    """The peer sent what cannot be a frame."""
+
+
+def request(request_id: int, kind: int, body: bytes = b"", wait_ms: int = 0) -> bytes:
+    """One request frame."""
+    return _REQUEST.pack(len(body) + 9, request_id, kind, wait_ms) + body
+
+
+def reply(request_id: int, outcome: int, index: int, body: bytes = b"") -> bytes:
+    """One reply frame."""
+    return _REPLY.pack(len(body) + 13, request_id, outcome, index) + body
+
+
+def parse_request(frame: bytes) -> tuple[int, int, int, bytes]:
+    """Split a request frame into `(request_id, kind, wait_ms, body)`."""
+    _, request_id, kind, wait_ms = _REQUEST.unpack_from(frame)
+    return request_id, kind, wait_ms, frame[_REQUEST.size :]
+
+
+def parse_reply(frame: bytes) -> tuple[int, int, int, bytes]:
+    """Split a reply frame into `(request_id, outcome, index, body)`."""
+    _, request_id, outcome, index = _REPLY.unpack_from(frame)
+    return request_id, outcome, index, frame[_REPLY.size :]
+
+
+class FrameReader:
+    """Cuts a byte stream into frames (length field included)."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take in `data` and yield every frame that is now complete.
+
+        Raises:
+            FrameError: a frame announces more than `FRAME_BYTES_MAX`.
+        """
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= _LENGTH.size:
+                length = _LENGTH.unpack_from(buffer, start)[0] + _LENGTH.size
+                if length > FRAME_BYTES_MAX:
+                    raise FrameError(f"a frame of {length} bytes")
+                if len(buffer) - start < length:
+                    break
+                yield bytes(memoryview(buffer)[start : start + length])
+                start += length
+        finally:
+            del buffer[:start]
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_failure = msgspec.msgpack.Decoder(Failure).decode
+decode_status = msgspec.msgpack.Decoder(NodeStatus).decode
