@@ -25,6 +25,7 @@ SETTINGS_ORIGINAL: Final = ("addr", "port", "log_level")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 FSYNC_MODES: Final = ("always", "interval", "never")
 SECRET_CHARS_MIN: Final = 32
+_PORT_MAX: Final = 65535
 EXIT_CONFIG: Final = 2
 """Exit code when a setting is wrong, as for a wrong flag."""
 
@@ -33,15 +34,15 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):(?P<port>\d{1,5
 
 def _setting(
     default: Any,
-    help: str,
+    text: str,
     *,
     low: int | None = None,
     high: int | None = None,
     choices: tuple[str, ...] = (),
     metavar: str = "",
-) -> Any:  # noqa: A002 - click's word
+) -> Any:
     return field(
-        default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "metavar": metavar}
+        default=default, metadata={"help": text, "low": low, "high": high, "choices": choices, "metavar": metavar}
     )
 
 
@@ -50,7 +51,7 @@ class Settings:
     """One node's settings. Units end the names; see docs/settings in README.md for the table."""
 
     addr: str = _setting("127.0.0.1", "Address the HTTP API listens on.", metavar="HOST")
-    port: int = _setting(3000, "Port the HTTP API listens on; 0 picks a free one.", low=0, high=65535)
+    port: int = _setting(3000, "Port the HTTP API listens on; 0 picks a free one.", low=0, high=_PORT_MAX)
     log_level: str = _setting("info", "Least severe log lines to write.", choices=LOG_LEVELS)
     workers: int = _setting(0, "Web processes; 0 means one up to two cores, then cores - 1.", low=0, high=256)
     raft_addr: str = _setting("", "This node's own host:port for the other nodes.", metavar="HOST:PORT")
@@ -111,6 +112,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> S
 
     Args:
         flags: values by field name, None where the flag was not given; `config` is the TOML file.
+        environ: the environment.
 
     Raises:
         Unusable: a value is wrong; the sentence names the flag, variable or key it came from.
@@ -176,7 +178,7 @@ def _check(settings: Settings) -> Settings:
     for name, addresses in (("raft_addr", (settings.raft_addr,)), ("peers", settings.peers)):
         for address in addresses:
             match = _ADDRESS.fullmatch(address)
-            if address and (match is None or not 0 < int(match["port"]) <= 65535):
+            if address and (match is None or not 0 < int(match["port"]) <= _PORT_MAX):
                 raise _wrong(f"{flag_of(name)}: {address!r} is not host:port")
     if len(set(settings.peers)) != len(settings.peers) or settings.raft_addr in settings.peers:
         raise _wrong("--peers: names a node twice, or this node itself; list only the others, once each")

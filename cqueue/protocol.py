@@ -127,8 +127,9 @@ class FrameReader:
                     raise FrameError(f"a frame of {length} bytes")
                 if len(buffer) - start < length:
                     break
-                yield bytes(memoryview(buffer)[start : start + length])
+                frame = bytes(memoryview(buffer)[start : start + length])
                 start += length
+                yield frame
         finally:
             del buffer[:start]
 

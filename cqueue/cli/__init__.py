@@ -1,4 +1,98 @@
-"""x"""
+"""The command line: data on stdout, words on stderr, one clear line for what goes wrong.
+
+The server's parts are imported by the commands that need them, not by this package.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from cqueue import __version__
+from cqueue.config import ENV_PREFIX, Settings, flag_of, load, variable_of
+from cqueue.errors import Unusable
+
+DOCS_URL = "https://github.com/cqueue/cqueue/tree/main/docs"
 
 
-def main() -> None: ...
+class _Cli(click.Group):
+    """A group whose commands may raise `Unusable`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Unusable as error:
+            click.echo(f"cqueue: {error.detail}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` a flag for every setting; the values come unparsed, None where not given."""
+    for spec in reversed(fields(Settings)):
+        choices, metavar = spec.metadata["choices"], spec.metadata["metavar"]
+        default = "none" if spec.default in ("", ()) else spec.default
+        command = click.option(
+            flag_of(spec.name),
+            metavar="|".join(choices) if choices else metavar or "N",
+            help=f"{spec.metadata['help']}  [{variable_of(spec.name)}; default: {default}]",
+        )(command)
+    return click.option(
+        "--config", metavar="FILE", help=f"TOML file with settings; flags and variables win.  [{ENV_PREFIX}CONFIG]"
+    )(command)
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", message="cqueue %(version)s")
+def main() -> None:
+    r"""A job queue you run with one command and use with curl.
+
+    \b
+    Start one:        cqueue serve
+    Add a job:        curl -X PUT localhost:3000/jobs/enqueue
+    Take it:          curl -X POST localhost:3000/jobs/dequeue
+    It is done:       curl -X POST localhost:3000/jobs/1/conclude
+    """
+
+
+@main.command()
+@_settings_options
+def serve(**flags: Any) -> None:
+    """Serve a queue: one node, alone or with --peers."""
+    from cqueue import node  # noqa: PLC0415 - only the commands that serve load the server
+
+    settings = load(flags)
+
+    def announce(url: str) -> None:
+        about = {
+            "memory": "in memory: a restart loses every job; --data-dir keeps them",
+            "replicated-memory": "in the memory of all nodes: survives the loss of a minority",
+            "durable": f"in {settings.data_dir}, fsync {settings.fsync}",
+        }[settings.mode]
+        where = f"node {settings.node_id} of {len(settings.peers) + 1}" if settings.is_cluster else "single node"
+        click.echo(f"cqueue {__version__} serves {url} ({where}; {about})\ndocs: {DOCS_URL}", err=True)
+
+    sys.exit(node.serve(settings, announce))
+
+
+@main.command()
+@click.option("--port", default=3001, show_default=True, type=click.IntRange(1, 65000), help="Port of the first node.")
+@click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 9), help="How many nodes.")
+@click.option("--log-level", default="warning", show_default=True, help="Least severe log lines of the nodes.")
+def dev(port: int, nodes: int, log_level: str) -> None:
+    """Serve a cluster on this machine, in one terminal, in memory.
+
+    A node that is killed comes back by itself; Ctrl-C ends all.
+    """
+    from cqueue.cli.dev import run  # noqa: PLC0415 - only the commands that serve load the server
+
+    sys.exit(run(port, nodes, log_level))
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(__version__)

@@ -1,0 +1,5 @@
+"""`python -m cqueue` is `cqueue`."""
+
+from cqueue.cli import main
+
+main()

@@ -1,0 +1,191 @@
+"""`cqueue dev`: a cluster on this machine, in one terminal.
+
+Each node is a whole `cqueue serve` in a child process; its lines come out in its colour. A node
+that is killed is started again. There is one loop and no thread: pipes and signals wake it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import click
+
+from cqueue import node
+from cqueue.config import Settings, load
+from cqueue.processes import fork
+
+RESTART_S: Final = 2.0
+STOP_S_MAX: Final = 11.0
+_COLOURS: Final = (
+    "cyan",
+    "magenta",
+    "yellow",
+    "green",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_magenta",
+    "bright_yellow",
+)
+
+
+@dataclass
+class _Node:
+    """One node. pid 0: not running. restart_at_s: monotonic time of its next start."""
+
+    name: str
+    colour: str
+    settings: Settings
+    pid: int = 0
+    restart_at_s: float | None = 0.0
+    unfinished: bytes = field(default=b"")
+
+
+def run(port: int, count: int, log_level: str) -> int:
+    """Run `count` nodes on `port` and the ports after it until Ctrl-C; returns the exit code.
+
+    Raises:
+        Unusable: a port is taken.
+    """
+    nodes = [
+        _Node(f"node {number}", colour, settings)
+        for number, (settings, colour) in enumerate(zip(_settings(port, count, log_level), _COLOURS, strict=False), 1)
+    ]
+    for each in nodes:
+        node.bind(each.settings).close()
+    return _Terminal(nodes).run()
+
+
+def _settings(port: int, count: int, log_level: str) -> list[Settings]:
+    raft_addrs = [f"127.0.0.1:{_free_port()}" for _ in range(count)]
+    secret = secrets.token_hex(32)
+    return [
+        load(
+            {
+                "port": port + position,
+                "log_level": log_level,
+                "workers": 1,
+                "raft_addr": raft_addr,
+                "peers": ",".join(peer for peer in raft_addrs if peer != raft_addr),
+                "cluster_secret": secret,
+            },
+            {},
+        )
+        for position, raft_addr in enumerate(raft_addrs)
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class _Terminal:
+    """Starts the nodes, shows what they say, starts them again, ends them."""
+
+    def __init__(self, nodes: list[_Node]) -> None:
+        self._nodes = nodes
+        self._selector = selectors.DefaultSelector()
+        self._stopping = 0
+        self._announced = 0
+
+    def run(self) -> int:
+        signals, writer = socket.socketpair()
+        for end in (signals, writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, self._on_signal)
+        self._selector.register(signals, selectors.EVENT_READ, lambda: signals.recv(64))
+        stop_at_s = float("inf")
+        while True:
+            self._reap()
+            if self._stopping and stop_at_s == float("inf"):
+                stop_at_s = time.monotonic() + STOP_S_MAX
+                click.echo("stopping …", err=True)
+                self._kill(signal.SIGTERM)
+            if self._stopping > 1 or time.monotonic() > stop_at_s:
+                self._kill(signal.SIGKILL)
+            if self._stopping and not any(each.pid for each in self._nodes):
+                return 0
+            if not self._stopping:
+                self._start_due()
+            for key, _ in self._selector.select(0.5):
+                key.data()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self._stopping += 1
+
+    def _start_due(self) -> None:
+        for each in self._nodes:
+            if each.restart_at_s is not None and each.restart_at_s <= time.monotonic():
+                each.restart_at_s = None
+                reader, writer = os.pipe()
+                each.pid = fork(_served(each.settings, writer))
+                os.close(writer)
+                os.set_blocking(reader, False)
+                self._selector.register(reader, selectors.EVENT_READ, self._shower(each, reader))
+
+    def _shower(self, each: _Node, reader: int) -> Callable[[], None]:
+        def show() -> None:
+            data = os.read(reader, 65536)
+            *lines, each.unfinished = (each.unfinished + data).split(b"\n")
+            for line in lines:
+                self._say(each, line.decode(errors="replace"))
+            if not data:
+                self._selector.unregister(reader)
+                os.close(reader)
+
+        return show
+
+    def _say(self, each: _Node, line: str) -> None:
+        click.echo(click.style(f"{each.name} │ ", fg=each.colour) + line, err=True)
+        if line.startswith("serving "):
+            self._announced += 1
+            if self._announced == len(self._nodes):
+                self._welcome()
+
+    def _welcome(self) -> None:
+        first = self._nodes[0].settings.port
+        click.echo(
+            f"\n{len(self._nodes)} nodes, one queue. Any node takes any call:\n"
+            f"  curl -X PUT localhost:{first}/jobs/enqueue\n"
+            f"  curl -X POST localhost:{first + len(self._nodes) - 1}/jobs/dequeue\n"
+            f"  curl localhost:{first}/cluster\n"
+            "Kill the leader (kill -9 its pid above): the others go on, and it comes back. Ctrl-C ends all.\n",
+            err=True,
+        )
+
+    def _reap(self) -> None:
+        for each in self._nodes:
+            if each.pid and os.waitpid(each.pid, os.WNOHANG)[0]:
+                each.pid = 0
+                if not self._stopping:
+                    self._say(each, f"died; it starts again in {RESTART_S:.0f} s")
+                    each.restart_at_s = time.monotonic() + RESTART_S
+
+    def _kill(self, number: signal.Signals) -> None:
+        for each in self._nodes:
+            if each.pid:
+                os.kill(each.pid, number)
+
+
+def _served(settings: Settings, output: int) -> Callable[[], int]:
+    def serve() -> int:
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        signal.set_wakeup_fd(-1)
+        return node.serve(settings, lambda url: print(f"serving {url} pid {os.getpid()}", file=sys.stderr, flush=True))  # noqa: T201
+
+    return serve

@@ -1,0 +1,175 @@
+"""One node: its processes, from start to end (`cqueue serve`).
+
+    supervisor (this module)
+    ├── replica      cqueue.replication.loop
+    └── web          cqueue.web.server: gunicorn's master
+        └── workers
+
+The supervisor binds the ports' HTTP side, so that a taken port is one line before anything runs;
+it serves nobody itself. A replica or a web master that dies takes the node down; a worker that
+dies is replaced by its master. All of them die with the supervisor, by whatever it dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from cqueue import logs
+from cqueue.config import Settings
+from cqueue.errors import Unusable
+from cqueue.processes import fork
+
+log = logging.getLogger(__name__)
+
+EXIT_PORT_TAKEN: Final = 3
+EXIT_CHILD_DIED: Final = 1
+WEB_STOP_S_MAX: Final = 8.2
+"""Web's grace (8 s) and a moment; with the replica's share a stop takes less than 10 s."""
+REPLICA_STOP_S_MAX: Final = 1.7
+REPLICA_START_S_MAX: Final = 60.0
+
+_SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP}
+_BACKLOG: Final = 2048
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> int:
+    """Run a node until it is told to stop; returns the exit code.
+
+    Args:
+        settings: the node's settings.
+        announce: called once with the address in use when the node takes requests.
+
+    Raises:
+        Unusable: the node cannot start; the sentence says why.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    logs.configure(settings.log_level)
+    listener = bind(settings)
+    with tempfile.TemporaryDirectory(prefix="cqueue-") as private, listener:
+        inbox_path = str(Path(private) / "replica.sock")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inbox:
+            inbox.bind(inbox_path)
+            inbox.listen(_BACKLOG)
+            ready, started = os.pipe()
+            replica = fork(lambda: _run_replica(settings, inbox, started), ignore_interrupt=True)
+            os.close(started)
+        web = fork(lambda: _run_web(settings, listener, inbox_path), ignore_interrupt=True)
+        children = {replica: "replica", web: "web"}
+        if os.read(ready, 1):
+            announce(_url(listener))
+        os.close(ready)
+        return _watch(children, replica, web)
+
+
+def _watch(children: dict[int, str], replica: int, web: int) -> int:
+    """Wait for a signal to stop, or for a child to die; then end what is left."""
+    while True:
+        received = signal.sigwaitinfo(_SIGNALS).si_signo
+        if received == signal.SIGCHLD:
+            for pid, code in _reap():
+                name = children.pop(pid, None)
+                if name is not None:
+                    return _fail(children, name, code)
+        elif received in {signal.SIGTERM, signal.SIGINT}:
+            log.info("node_stopping signal=%s", signal.Signals(received).name)
+            clean = _stop(children, web, WEB_STOP_S_MAX) and _stop(children, replica, REPLICA_STOP_S_MAX)
+            return 0 if clean else EXIT_CHILD_DIED
+
+
+def _fail(children: dict[int, str], name: str, code: int) -> int:
+    log.error("node_failed process=%s exit_code=%d", name, code)
+    for pid in list(children):
+        _stop(children, pid, 1.0)
+    return code if 0 < code < 128 else EXIT_CHILD_DIED  # noqa: PLR2004 - above: died by a signal
+
+
+def _stop(children: dict[int, str], pid: int, patience_s: float) -> bool:
+    """Ask a child to end, and end it when patience does; whether it ended well."""
+    if pid not in children:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    until_s = time.monotonic() + patience_s
+    code = -1
+    while pid in children:
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            log.warning("process_killed process=%s", children[pid])
+            os.kill(pid, signal.SIGKILL)
+            left_s = 1.0
+        signal.sigtimedwait({signal.SIGCHLD}, left_s)
+        for ended, ended_code in _reap():
+            children.pop(ended, None)
+            if ended == pid:
+                code = ended_code
+    return code == 0
+
+
+def _reap() -> list[tuple[int, int]]:
+    """Every child that ended, orphans of a container included: (pid, exit code; 128 + signal)."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        code = os.waitstatus_to_exitcode(status)
+        ended.append((pid, code if code >= 0 else 128 - code))
+
+
+def _run_replica(settings: Settings, inbox: socket.socket, started: int) -> int:
+    from cqueue.replication import loop  # noqa: PLC0415 - the web process and the supervisor must not load it
+
+    loop.run(settings, inbox, lambda: os.write(started, b"."))
+    return 0
+
+
+def _run_web(settings: Settings, listener: socket.socket, inbox_path: str) -> int:
+    from cqueue.web import server  # noqa: PLC0415 - the replica and the supervisor must not load it
+
+    server.serve(settings, listener.fileno(), inbox_path)
+    return 0
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Listen on the HTTP address.
+
+    Raises:
+        Unusable: it is taken or no address of this machine.
+    """
+    try:
+        found = socket.getaddrinfo(settings.addr, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise Unusable(
+            f"--addr: {settings.addr!r} is no name or address: {error}", exit_code=EXIT_PORT_TAKEN
+        ) from error
+    family, kind, number, _, address = found[0]
+    listener = socket.socket(family, kind, number)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        why = "the port is taken" if error.errno == errno.EADDRINUSE else str(error.strerror)
+        raise Unusable(
+            f"cannot listen on {settings.addr}:{settings.port}: {why}; choose another with --port",
+            exit_code=EXIT_PORT_TAKEN,
+        ) from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = "localhost" if host in {"127.0.0.1", "::1"} else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"

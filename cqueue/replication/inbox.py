@@ -1,0 +1,145 @@
+"""The replica's unix socket: frames from the node's web workers in, answers out.
+
+It subscribes its connections to the poller of the Raft loop, so there is one loop and no lock.
+Answers are collected and written once a round. It knows frames, not what they mean.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from functools import partial
+from typing import Any, Final
+
+from pysyncobj.poller import POLL_EVENT_TYPE
+
+from cqueue import protocol
+from cqueue.replication.replica import Replica, Request
+
+log = logging.getLogger(__name__)
+
+_READ, _WRITE = POLL_EVENT_TYPE.READ, POLL_EVENT_TYPE.WRITE
+_RECEIVED_BYTES: Final = 256 * 1024
+
+
+class Inbox:
+    """Accepts workers on `listener`, which is bound and listening.
+
+    unwritten: connections with answers to write at the end of this round.
+    """
+
+    def __init__(self, listener: socket.socket, poller: Any, replica: Replica) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._poller = poller
+        self._replica = replica
+        self.unwritten: set[Connection] = set()
+        poller.subscribe(listener.fileno(), self._accept, _READ)
+
+    def _accept(self, _descriptor: int, _events: int) -> None:
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError as error:  # out of descriptors, or the worker gave up: the next one may succeed
+            log.warning("worker_not_accepted error=%r", str(error))
+            return
+        accepted.setblocking(False)
+        Connection(accepted, self._poller, self._replica, self)
+
+    def flush(self) -> None:
+        """Write what was answered in this round."""
+        while self.unwritten:
+            self.unwritten.pop().write()
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        self._poller.unsubscribe(self._listener.fileno())
+        self._listener.close()
+
+
+class Connection:
+    """One worker. requests: {its request id: Request} not answered yet."""
+
+    def __init__(self, worker: socket.socket, poller: Any, replica: Replica, inbox: Inbox) -> None:
+        self._socket = worker
+        self._descriptor = worker.fileno()
+        self._poller = poller
+        self._replica = replica
+        self._inbox = inbox
+        self._frames = protocol.FrameReader()
+        self._answers: list[bytes] = []
+        self._unwritten = b""
+        self._requests: dict[int, Request | None] = {}
+        self._is_draining = False
+        poller.subscribe(self._descriptor, self._on_event, _READ)
+
+    def _on_event(self, _descriptor: int, events: int) -> None:
+        if events & _WRITE:
+            self._inbox.unwritten.add(self)
+        if not events & _READ:
+            if not events & _WRITE:
+                self._close()
+            return
+        try:
+            data = self._socket.recv(_RECEIVED_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close()
+            return
+        try:
+            for frame in self._frames.feed(data):
+                self._on_frame(*protocol.parse_request(frame))
+        except protocol.FrameError as error:
+            log.warning("worker_frame_refused error=%r", str(error))
+            self._close()
+
+    def _on_frame(self, request_id: int, kind: int, wait_ms: int, body: bytes) -> None:
+        if kind == protocol.CANCEL:
+            request = self._requests.pop(request_id, None)
+            if request is not None:
+                self._replica.cancel(request)
+        elif kind == protocol.DRAIN:
+            self._is_draining = True
+            for request in list(self._requests.values()):
+                if request is not None:
+                    self._replica.stop_waiting(request)
+        else:
+            self._requests[request_id] = None
+            wait_ms = 0 if self._is_draining else wait_ms
+            request = self._replica.submit(kind, body, wait_ms, partial(self._answer, request_id))
+            if request_id in self._requests:
+                self._requests[request_id] = request
+
+    def _answer(self, request_id: int, outcome: int, index: int, body: bytes) -> None:
+        if self._requests.pop(request_id, self) is not self:
+            self._answers.append(protocol.reply(request_id, outcome, index, body))
+            self._inbox.unwritten.add(self)
+
+    def write(self) -> None:
+        """Write what the socket takes; the rest follows when it is writable."""
+        was_waiting = bool(self._unwritten)
+        data = b"".join((self._unwritten, *self._answers))
+        self._answers.clear()
+        try:
+            sent = self._socket.send(data) if data else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._close()
+            return
+        self._unwritten = data[sent:]
+        if bool(self._unwritten) != was_waiting:
+            self._poller.subscribe(self._descriptor, self._on_event, _READ | _WRITE if self._unwritten else _READ)
+
+    def _close(self) -> None:
+        if self._socket.fileno() == -1:
+            return
+        self._poller.unsubscribe(self._descriptor)
+        self._socket.close()
+        self._inbox.unwritten.discard(self)
+        for request in self._requests.values():
+            if request is not None:
+                self._replica.cancel(request)
+        self._requests.clear()

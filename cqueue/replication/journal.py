@@ -1,0 +1,184 @@
+"""The Raft log of one node: in memory for reading, in a `Store` for keeping.
+
+It implements PySyncObj's `Journal` interface. Changes are collected and become one transaction
+per round of the loop: `commit` is called before anything that depends on them leaves the node.
+Positions given by PySyncObj count from the first entry held; a `Store` counts log indexes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, overload
+
+from msgspec import Struct
+from pysyncobj.journal import Journal as PySyncObjJournal
+
+Entry = tuple[bytes, int, int]
+"""(command, index, term), the way PySyncObj keeps it."""
+
+
+class Kept(Struct):
+    """What a store gives back at start. `entries` ascend by index without gaps."""
+
+    term: int
+    voted_for: str | None
+    commit_index: int
+    entries: list[Entry]
+
+
+class Store(Protocol):
+    """Where a journal keeps its entries, term and vote.
+
+    Between two `commit` calls the changes are one transaction: after a crash either all of them
+    are there or none. They are given in order and may cancel each other out.
+    """
+
+    def load(self) -> Kept:
+        """Everything kept."""
+        ...
+
+    def append(self, entry: Entry) -> None:
+        """Keep one more entry at the end."""
+        ...
+
+    def delete_from(self, index: int) -> None:
+        """Forget every entry at or after `index`."""
+        ...
+
+    def delete_before(self, index: int) -> None:
+        """Forget every entry before `index`."""
+        ...
+
+    def set_vote(self, term: int, voted_for: str | None) -> None:
+        """Keep the term and whom this node voted for in it."""
+        ...
+
+    def set_commit_index(self, index: int) -> None:
+        """Keep the commit index; on its own this needs no transaction."""
+        ...
+
+    def commit(self) -> None:
+        """Make the changes since the last commit last."""
+        ...
+
+    def close(self) -> None:
+        """Commit and let go."""
+        ...
+
+
+class MemoryStore:
+    """Keeps nothing: a node without a data directory."""
+
+    def load(self) -> Kept:
+        """Nothing was kept."""
+        return Kept(0, None, 1, [])
+
+    def append(self, entry: Entry) -> None:
+        """Forget it."""
+
+    def delete_from(self, index: int) -> None:
+        """Nothing is there."""
+
+    def delete_before(self, index: int) -> None:
+        """Nothing is there."""
+
+    def set_vote(self, term: int, voted_for: str | None) -> None:
+        """Forget it."""
+
+    def set_commit_index(self, index: int) -> None:
+        """Forget it."""
+
+    def commit(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class Journal(PySyncObjJournal):  # type: ignore[misc]
+    """The log. `entries`: list of (command, index, term), indexes ascending by one."""
+
+    def __init__(self, store: Store) -> None:
+        kept = store.load()
+        self._store = store
+        self._entries = kept.entries
+        self._term = kept.term
+        self._voted_for = kept.voted_for
+        self._commit_index = max(1, kept.commit_index)
+        self._changed = False
+        self.was_empty = not kept.entries and kept.term == 0 and kept.voted_for is None
+
+    @overload
+    def __getitem__(self, item: int) -> Entry: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[Entry]: ...
+    def __getitem__(self, item: Any) -> Any:
+        return self._entries[item]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entry_at(self, index: int) -> Entry | None:
+        """The entry with log index `index`, if it is held."""
+        position = index - self._entries[0][1]
+        return self._entries[position] if 0 <= position < len(self._entries) else None
+
+    def add(self, command: bytes, idx: int, term: int) -> None:
+        """Append one entry."""
+        entry = (command, idx, term)
+        self._entries.append(entry)
+        self._store.append(entry)
+        self._changed = True
+
+    def clear(self) -> None:
+        """Forget every entry."""
+        if self._entries:
+            self._store.delete_from(self._entries[0][1])
+            self._entries.clear()
+            self._changed = True
+
+    def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803 - PySyncObj's name
+        """Forget the entries from position `entryFrom` on."""
+        if entryFrom < len(self._entries):
+            self._store.delete_from(self._entries[entryFrom][1])
+            del self._entries[entryFrom:]
+            self._changed = True
+
+    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803 - PySyncObj's name
+        """Forget the entries before position `entryTo`."""
+        if 0 < entryTo < len(self._entries):
+            self._store.delete_before(self._entries[entryTo][1])
+            del self._entries[:entryTo]
+            self._changed = True
+
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803 - PySyncObj's name
+        """Keep the commit index with the next transaction."""
+        if raftCommitIndex != self._commit_index:
+            self._commit_index = raftCommitIndex
+            self._store.set_commit_index(raftCommitIndex)
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802 - PySyncObj's name
+        """The commit index as it was kept, which may be behind; never past the last entry."""
+        return min(self._commit_index, self._entries[-1][1]) if self._entries else 1
+
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803 - PySyncObj's name
+        """Keep term and vote."""
+        self._term, self._voted_for = term, votedForNodeId
+        self._store.set_vote(term, votedForNodeId)
+        self._changed = True
+
+    def getCurrentTerm(self) -> int:  # noqa: N802 - PySyncObj's name
+        """The kept term."""
+        return self._term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802 - PySyncObj's name
+        """Whom this node voted for in the kept term."""
+        return self._voted_for
+
+    def commit(self) -> None:
+        """Make every change since the last commit last; cheap where there is none."""
+        if self._changed:
+            self._store.commit()
+            self._changed = False
+
+    def _destroy(self) -> None:
+        self._store.close()

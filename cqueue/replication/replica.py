@@ -1,0 +1,373 @@
+"""The replica's desk: requests in, batches to consensus, results out.
+
+It owns the session (exactly once), group commit, waiting consumers and deadlines. It knows no
+socket and no Raft message: requests come through `submit`, entries through `on_apply`, and time
+from the clock it was given; the simulator drives the same code.
+
+The walk: everything that arrived since the last round goes into one entry (`advance`). The entry
+is proposed until this replica *sees it applied*; PySyncObj's own answers are not asked. A query
+rides along as a reason to commit and is answered from the state right after its batch.
+Source: docs/architecture.md; sessions: cqueue.core.sessions; reads: Raft (Ongaro 2014) 6.4.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Final
+
+import msgspec
+
+from cqueue import protocol
+from cqueue.core import entry
+from cqueue.core.machine import StateMachine
+from cqueue.core.operations import Dequeued, Query, Result
+from cqueue.protocol import Failure, Member, NodeStatus
+from cqueue.replication.clock import Clock
+from cqueue.replication.consensus import Consensus
+
+log = logging.getLogger(__name__)
+
+ENTRY_OPERATIONS_MAX: Final = 1_000
+ENTRY_BYTES_MAX: Final = 1024 * 1024
+"""An entry is closed once it holds this much, so that none holds up a heartbeat. One operation
+alone may be larger, up to the body limit."""
+BATCHES_IN_FLIGHT_MAX: Final = 4
+PROPOSE_AGAIN_S: Final = 1.0
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_query = msgspec.msgpack.Decoder(Query).decode
+
+Reply = Callable[[int, int, bytes], None]
+"""Called once with (outcome, log index, body), see cqueue.protocol."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One thing asked of this replica. `deadline_s` and `wait_until_s` are monotonic seconds.
+
+    number: order of arrival. proposed: it is in a batch on its way. parked: it waits for a job.
+    woken: it waited, and is trying again.
+    """
+
+    kind: int
+    body: bytes
+    reply: Reply
+    number: int
+    deadline_s: float
+    wait_until_s: float = 0.0
+    done: bool = False
+    proposed: bool = False
+    parked: bool = False
+    woken: bool = False
+
+    def answer(self, outcome: int, index: int, body: bytes) -> None:
+        """Give the one answer; later ones are dropped."""
+        if not self.done:
+            self.done = True
+            self.body = b""
+            self.reply(outcome, index, body)
+
+    def __lt__(self, other: Request) -> bool:
+        return self.number < other.number
+
+
+@dataclass(slots=True)
+class Batch:
+    """One numbered proposal of this session and who waits for it. operations: in entry order."""
+
+    number: int
+    data: bytes
+    operations: list[Request]
+    queries: list[Request]
+    epoch: tuple[int, str | None]
+    proposed_s: float
+    proposals: int = 1
+
+
+class Replica:
+    """One node's requests, against its consensus and its state machine.
+
+    arrived: not proposed yet. batches: {number: Batch} on their way. parked: dequeues that found
+    nothing and may wait, oldest first. deadlines: those that may not wait, by arrival.
+    wait_ends: heap of (look again at, request) for those that may.
+    """
+
+    def __init__(self, *, session: int, clock: Clock, mode: str, request_timeout_s: float) -> None:
+        self.machine = StateMachine()
+        self._session = session
+        self._clock = clock
+        self._mode = mode
+        self._request_timeout_s = request_timeout_s
+        self._consensus: Consensus
+        self._arrived: deque[Request] = deque()
+        self._deadlines: deque[Request] = deque()
+        self._parked: list[Request] = []
+        self._wait_ends: list[tuple[float, Request]] = []
+        self._batches: dict[int, Batch] = {}
+        self._batch_number = 0
+        self._request_number = 0
+        self._woken = 0
+        self._draining = False
+
+    def attach(self, consensus: Consensus) -> None:
+        """Give it the consensus whose `on_apply` is this replica's."""
+        self._consensus = consensus
+
+    # -- in ------------------------------------------------------------------------------------
+
+    def submit(self, kind: int, body: bytes, wait_ms: int, reply: Reply) -> Request:
+        """Take a request; its answer comes through `reply`, at once or in a later round."""
+        now_s = self._clock.monotonic_s()
+        self._request_number += 1
+        request = Request(kind, body, reply, self._request_number, now_s + self._request_timeout_s)
+        if kind == protocol.STATUS:
+            request.answer(protocol.RESULT, self.index, protocol.encode(self.status()))
+        elif kind == protocol.PEEK or (
+            kind == protocol.QUERY and self._consensus.is_alone and self._consensus.is_current
+        ):
+            # A node alone has applied all it ever acknowledged: its state is the latest there is.
+            self._answer_query(request)
+        else:
+            self._arrived.append(request)
+            if wait_ms and not self._draining:
+                request.wait_until_s = now_s + wait_ms / 1000
+                heappush(self._wait_ends, (request.deadline_s, request))
+            else:
+                self._deadlines.append(request)
+        return request
+
+    def cancel(self, request: Request) -> None:
+        """Nobody wants the answer any more; what has not been proposed will not be."""
+        request.done = True
+        self._unpark(request)
+
+    def stop_waiting(self, request: Request) -> None:
+        """Its worker is about to stop: answer a waiting dequeue now, with no job."""
+        request.wait_until_s = 0.0
+        if request.parked:
+            self._unpark(request)
+            self._answer_result(request, Dequeued([]))
+
+    def drain(self) -> None:
+        """This node is about to stop: nobody waits any longer, and it is not ready."""
+        self._draining = True
+        for request in list(self._parked):
+            self.stop_waiting(request)
+
+    @property
+    def index(self) -> int:
+        """The log index this replica's state reflects."""
+        return int(self._consensus.raftLastApplied)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._arrived and not self._batches
+
+    # -- a round -------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Propose what arrived, propose again what may have got lost, end what ran out of time.
+
+        Comes before the round's `Consensus.tick`.
+        """
+        now_s = self._clock.monotonic_s()
+        self._end_overdue(now_s)
+        if self._batches:
+            self._propose_again(now_s)
+        if self._parked:
+            self._wake(now_s)
+        if self._consensus.leader_id is not None:
+            in_flight_max = BATCHES_IN_FLIGHT_MAX if self._session in self.machine.sessions else 1
+            while self._arrived and len(self._batches) < in_flight_max:
+                self._propose(now_s)
+        self._let_time_act()
+
+    def wait_s_max(self) -> float:
+        """How long the loop may wait for news on this replica's account."""
+        now_s = self._clock.monotonic_s()
+        until_s = now_s + 1.0
+        if self._wait_ends:
+            until_s = min(until_s, self._wait_ends[0][0])
+        due_ms = self.machine.next_due_ms()
+        if due_ms is not None and self._consensus.is_leader:
+            until_s = min(until_s, now_s + (due_ms - self._consensus.now_ms()) / 1000)
+        return max(0.0, until_s - now_s)
+
+    def _propose(self, now_s: float) -> None:
+        """Make one batch of what arrived and put it on its way."""
+        operations: list[Request] = []
+        queries: list[Request] = []
+        entry_bytes = 0
+        while self._arrived and len(operations) < ENTRY_OPERATIONS_MAX:
+            request = self._arrived[0]
+            if request.done:
+                self._settle_wake(request)
+            else:
+                if request.kind == protocol.OPERATE:
+                    entry_bytes += len(request.body)
+                    if entry_bytes > ENTRY_BYTES_MAX and operations:
+                        break
+                    operations.append(request)
+                else:
+                    queries.append(request)
+                request.proposed = True
+            self._arrived.popleft()
+        if not operations and not queries:
+            return
+        self._batch_number += 1
+        data = entry.encode(
+            self._session,
+            self._batch_number,
+            min(self._batches, default=self._batch_number),
+            [request.body for request in operations],
+        )
+        self._batches[self._batch_number] = Batch(
+            self._batch_number, data, operations, queries, self._consensus.epoch, now_s
+        )
+        self._consensus.propose(data)
+
+    def _propose_again(self, now_s: float) -> None:
+        epoch = self._consensus.epoch
+        if epoch[1] is None:
+            return
+        for batch in self._batches.values():
+            if batch.epoch != epoch or now_s - batch.proposed_s >= PROPOSE_AGAIN_S * batch.proposals:
+                batch.proposals = 1 if batch.epoch != epoch else batch.proposals + 1
+                batch.epoch, batch.proposed_s = epoch, now_s
+                self._consensus.propose(batch.data)
+
+    def _let_time_act(self) -> None:
+        """Where this node leads and something is due by time alone, move the time in the log."""
+        due_ms = self.machine.next_due_ms()
+        if (
+            due_ms is not None
+            and self._consensus.is_leader
+            and not self._consensus.has_unapplied
+            and due_ms <= self._consensus.now_ms()
+        ):
+            self._consensus.propose(entry.TICK)
+
+    def _end_overdue(self, now_s: float) -> None:
+        deadlines, wait_ends = self._deadlines, self._wait_ends
+        while deadlines and (deadlines[0].done or deadlines[0].deadline_s <= now_s):
+            self._end(deadlines.popleft())
+        while wait_ends and (wait_ends[0][1].done or wait_ends[0][0] <= now_s):
+            request = heappop(wait_ends)[1]
+            due_s = request.wait_until_s if request.parked else request.deadline_s
+            if due_s > now_s and not request.done:
+                heappush(wait_ends, (due_s, request))
+            elif request.parked:
+                self.stop_waiting(request)
+            else:
+                self._end(request)
+
+    def _end(self, request: Request) -> None:
+        if request.proposed and request.kind == protocol.OPERATE:
+            self._fail(request, protocol.UNKNOWN, Failure("outcome_unknown", "no outcome within the time allowed"))
+        else:
+            self._fail(request, protocol.UNAVAILABLE, Failure("no_leader", self._why_no_leader(), 1))
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def on_apply(self, index: int, data: bytes) -> None:
+        """Apply one committed entry, and answer whoever here waits for it."""
+        applied = self.machine.apply(index, data)
+        if applied.session != self._session:
+            return
+        batch = self._batches.pop(applied.number, None)
+        if batch is None:
+            return
+        if applied.results is None:
+            # The log refused our own number: this session was forgotten, or a snapshot brought us
+            # past it. It may have been applied before; only 504 is honest.
+            for request in batch.operations:
+                self._fail(request, protocol.UNKNOWN, Failure("outcome_unknown", "applied out of this node's sight"))
+        else:
+            for request, result in zip(batch.operations, applied.results, strict=True):
+                self._settle(request, result)
+        for request in batch.queries:
+            self._answer_query(request)
+
+    def _settle(self, request: Request, result: Result) -> None:
+        request.proposed = False
+        self._settle_wake(request)
+        if request.wait_until_s and not request.done and isinstance(result, Dequeued) and not result.jobs:
+            request.parked = True
+            insort(self._parked, request)
+        else:
+            self._answer_result(request, result)
+
+    def _settle_wake(self, request: Request) -> None:
+        if request.woken:
+            request.woken = False
+            self._woken -= 1
+
+    def _wake(self, now_s: float) -> None:
+        """Let as many waiting dequeues try again as there are jobs for them, oldest first."""
+        count = min(len(self._parked), len(self.machine.ready) - self._woken)
+        if count <= 0 or self._consensus.leader_id is None:
+            return
+        woken = self._parked[:count]
+        del self._parked[:count]
+        for request in woken:
+            request.parked, request.woken = False, True
+            request.deadline_s = now_s + self._request_timeout_s
+        self._arrived.extendleft(reversed(woken))
+        self._woken += count
+
+    def _unpark(self, request: Request) -> None:
+        if request.parked:
+            request.parked = False
+            del self._parked[bisect_left(self._parked, request)]
+
+    def _answer_result(self, request: Request, result: Result) -> None:
+        if not request.done:
+            request.answer(protocol.RESULT, self.index, _encode(result))
+
+    def _answer_query(self, request: Request) -> None:
+        if not request.done:
+            self._answer_result(request, self.machine.query(_decode_query(request.body)))
+
+    def _fail(self, request: Request, outcome: int, failure: Failure) -> None:
+        request.answer(outcome, self.index, protocol.encode(failure))
+
+    # -- status --------------------------------------------------------------------------------
+
+    def status(self) -> NodeStatus:
+        """How this node stands in its cluster."""
+        consensus = self._consensus
+        members = [Member(consensus.node_id, "self")]
+        members += [Member(peer, "connected" if linked else "disconnected") for peer, linked in consensus.peer_states]
+        return NodeStatus(
+            node=consensus.node_id,
+            role=consensus.role,
+            leader=consensus.leader_id,
+            term=consensus.raftCurrentTerm,
+            commit_index=consensus.raftCommitIndex,
+            applied_index=consensus.raftLastApplied,
+            members=sorted(members, key=lambda member: member.id),
+            mode=self._mode,
+            not_ready=self._why_not_ready(),
+        )
+
+    def _why_not_ready(self) -> str | None:
+        if self._draining:
+            return "this node is shutting down"
+        if self._consensus.recovering or self._consensus.leader_id is None:
+            return self._why_no_leader()
+        if not self._consensus.is_current:
+            return "this node has not caught up with its leader yet"
+        return None
+
+    def _why_no_leader(self) -> str:
+        if self._consensus.recovering:
+            return "this node came back without its memory and waits for the others to bring it up to date"
+        if self._consensus.leader_id is None:
+            return "no leader is known: an election is under way, or a majority of the nodes is out of reach"
+        return "the cluster did not answer in time"
