@@ -7,6 +7,7 @@ bucket's time is dropped when it comes up, or sooner when such times outnumber t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
 
@@ -25,6 +26,12 @@ class Deadlines:
         self._buckets: dict[int, dict[int, None]] = {}
         self._times: list[int] = []
         self._sorted_ms = -1
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Every `(due_ms, job_id)`, in no particular order; takes nothing out."""
+        for due_ms, bucket in self._buckets.items():
+            for job_id in bucket:
+                yield due_ms, job_id
 
     def add(self, due_ms: int, job_id: int) -> None:
         """Remember that `job_id` is due at `due_ms`."""

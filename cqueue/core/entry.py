@@ -70,5 +70,5 @@ def decode(entry: bytes) -> tuple[int, int, int, int, list[Operation]]:
             done_below,
             _decode_operations(memoryview(entry)[_HEADER.size :]),
         )
-    except (struct.error, msgspec.MsgspecError) as error:
+    except (struct.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnreadableEntry(f"damaged log entry: {error}") from error

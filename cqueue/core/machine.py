@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cqueue.core import entry, limits
 from cqueue.core.deadlines import Deadlines
@@ -85,6 +86,7 @@ class StateMachine:
 
     jobs: {id: Job}, ascending. ready: ids to hand out. leases: ids by the end of their lease.
     finished: ids in the order they finished. counts: {queue: {status: jobs}}.
+    _entry_token: lease tokens from here on were given by the entry that is being applied.
     """
 
     def __init__(self) -> None:
@@ -98,6 +100,7 @@ class StateMachine:
         self.finished: deque[int] = deque()
         self.sessions = Sessions()
         self.counts: dict[str, dict[Status, int]] = {}
+        self._entry_token = 1
 
     # -- apply ---------------------------------------------------------------------------------
 
@@ -110,9 +113,9 @@ class StateMachine:
         stamp_ms, session, number, done_below, operations = entry.decode(data)
         self.applied_index = index
         # A new leader's clock may be behind the old one's: time in the log never runs backwards.
-        if stamp_ms > self.now_ms:
-            self.now_ms = stamp_ms
+        self.now_ms = max(self.now_ms, stamp_ms)
         self._sweep()
+        self._entry_token = self.next_token
         if session and not self.sessions.accept(session, number, done_below):
             return Applied(session, number, None)
         return Applied(session, number, [self._perform(operation) for operation in operations])
@@ -177,6 +180,9 @@ class StateMachine:
         job = self.jobs.get(conclusion.id)
         if job is None:
             return self._missing(conclusion.id)
+        if job.lease_token >= self._entry_token:
+            # Handed out by this same entry: the answer that shows it so is not encoded yet.
+            job = self.jobs[job.id] = replace(job)
         if job.status == IN_PROGRESS and job.lease_expires_ms <= self.now_ms:
             # The sweep works in slices; whether a lease holds is a matter of time, not of its turn.
             self.leases.discard(job.lease_expires_ms, job.id)
@@ -275,7 +281,7 @@ class StateMachine:
         """
         try:
             state = _decode_snapshot(data)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UnreadableSnapshot(f"damaged snapshot: {error}") from error
         if state.format != SNAPSHOT_FORMAT:
             raise UnreadableSnapshot(f"snapshot format {state.format}, this version reads {SNAPSHOT_FORMAT}")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from heapq import heappop, heappush
+from collections.abc import Iterator
+from heapq import heappop, heappush, merge
 
 
 class _Rank:
@@ -38,6 +39,13 @@ class ReadyJobs:
     def __len__(self) -> int:
         return self._size
 
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Every `(priority, job_id)`, best first; takes nothing out."""
+        for priority in self._order:
+            rank = self._ranks[priority]
+            for job_id in merge(rank.fresh, sorted(rank.returned)):
+                yield priority, job_id
+
     def add(self, priority: int, job_id: int) -> None:
         """Add a new job; its id must be above every id added before at this priority."""
         self._rank(priority).fresh.append(job_id)
@@ -57,10 +65,7 @@ class ReadyJobs:
         priority = self._order[0]
         rank = self._ranks[priority]
         fresh, returned = rank.fresh, rank.returned
-        if returned and (not fresh or returned[0] < fresh[0]):
-            job_id = heappop(returned)
-        else:
-            job_id = fresh.popleft()
+        job_id = heappop(returned) if returned and (not fresh or returned[0] < fresh[0]) else fresh.popleft()
         if not fresh and not returned:
             del self._order[0]
         self._size -= 1
