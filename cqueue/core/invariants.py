@@ -162,6 +162,19 @@ def _repeats(numbers: Iterable[int]) -> list[int]:
     return [number for number, n in Counter(numbers).items() if n > 1]
 
 
+def _keys_are_in_order(machine: StateMachine) -> Iterator[str]:
+    """Idempotency-Keys stand oldest first, and weigh no more together than may be remembered."""
+    remembered = machine.keys.dump()
+    for before, after in pairwise(remembered):
+        if before.since_ms > after.since_ms:
+            yield f"key {before.key} stands before the older key {after.key}"
+    weight = sum(each.weight for each in remembered)
+    if weight > limits.KEYS_WEIGHT_MAX:
+        yield f"keys weigh {weight}, more than {limits.KEYS_WEIGHT_MAX}"
+    elif not machine.keys.has_room(limits.KEYS_WEIGHT_MAX - weight):
+        yield f"keys weigh {weight}, and are taken to weigh more"
+
+
 INVARIANTS: Final[tuple[Callable[[StateMachine], Iterator[str]], ...]] = (
     _ids_are_dense,
     _counts_add_up,
@@ -174,4 +187,5 @@ INVARIANTS: Final[tuple[Callable[[StateMachine], Iterator[str]], ...]] = (
     _finished_jobs_stand_in_order,
     _all_is_bounded,
     _sessions_remember_only_their_window,
+    _keys_are_in_order,
 )

@@ -36,3 +36,13 @@ LIVE_JOBS_MAX = 5_000_000
 
 SESSIONS_MAX = 256
 """Replica incarnations remembered for exactly-once application, least recently used out first."""
+
+KEY_CHARS_MAX = 255
+"""Characters of an Idempotency-Key."""
+KEY_MS = 600_000
+"""How long an Idempotency-Key is remembered, and never less."""
+KEYS_WEIGHT_MAX = 2_000_000
+"""Keys remembered at a time, each counted once and once more for every job of its operation; at the
+bound operations under new keys answer 503 `keys_full`."""
+KEYS_FORGOTTEN_MAX = 64
+"""Keys that are too old one operation forgets on its way, so that none of them stalls the others."""

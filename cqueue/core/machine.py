@@ -30,6 +30,7 @@ from cqueue.core.jobs import (
     Job,
     Status,
 )
+from cqueue.core.keys import Added, Concluded, HandedOut, Keys, Receipt, Remembered
 from cqueue.core.operations import (
     Conclude,
     Conclusion,
@@ -39,6 +40,7 @@ from cqueue.core.operations import (
     Enqueued,
     Found,
     GetJob,
+    Keyed,
     Operation,
     Query,
     Refusal,
@@ -75,6 +77,7 @@ class Snapshot(Struct, array_like=True):
     jobs: list[Job]
     finished: list[int]
     sessions: list[SessionState]
+    keys: list[Remembered]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -99,6 +102,7 @@ class StateMachine:
         self.leases = Deadlines()
         self.finished: deque[int] = deque()
         self.sessions = Sessions()
+        self.keys = Keys()
         self.counts: dict[str, dict[Status, int]] = {}
         self._entry_token = 1
 
@@ -125,7 +129,9 @@ class StateMachine:
             return self._enqueue(operation)
         if isinstance(operation, Dequeue):
             return self._dequeue(operation)
-        return self._conclude(operation)
+        if isinstance(operation, Conclude):
+            return self._conclude(operation)
+        return self._perform_once(operation)
 
     def _enqueue(self, operation: Enqueue) -> Result:
         news = operation.jobs
@@ -200,6 +206,54 @@ class StateMachine:
         self._finish(job, "conclude")
         return job
 
+    # -- once under a key ----------------------------------------------------------------------
+
+    def _perform_once(self, keyed: Keyed) -> Result:
+        known = self.keys.find(keyed.key, self.now_ms)
+        if known is not None:
+            if known.fingerprint != keyed.fingerprint:
+                return Refusal("key_reused", f"the key {keyed.key!r} was used for another request")
+            return self._redeem(known.receipt)
+        operation = keyed.operation
+        weight = 1 + (operation.count if isinstance(operation, Dequeue) else len(operation.jobs))
+        if not self.keys.has_room(weight):
+            return Refusal("keys_full", "no more Idempotency-Keys can be remembered at the moment")
+        result = self._perform(operation)
+        receipt = _receipt(operation, result)
+        if receipt is not None:
+            self.keys.remember(Remembered(keyed.key, keyed.fingerprint, self.now_ms, weight, receipt))
+        return result
+
+    def _redeem(self, receipt: Receipt) -> Result:
+        """The answer a receipt stands for. Jobs that are no longer kept are left out, or `gone`."""
+        if isinstance(receipt, Added):
+            return Enqueued(list(range(receipt.first, receipt.first + receipt.count)))
+        if isinstance(receipt, HandedOut):
+            return Dequeued([job for taken in receipt.jobs if (job := self._as_handed_out(*taken, receipt.consumer))])
+        return Settled(
+            [
+                outcome if isinstance(outcome, Refusal) else self.jobs.get(outcome) or self._missing(outcome)
+                for outcome in receipt.outcomes
+            ]
+        )
+
+    def _as_handed_out(
+        self, job_id: int, attempt: int, token: int, expires_ms: int, consumer: str | None
+    ) -> Job | None:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return None
+        return replace(
+            job,
+            status=IN_PROGRESS,
+            attempt=attempt,
+            lease_token=token,
+            lease_expires_ms=expires_ms,
+            consumer=consumer,
+            finished_ms=0,
+            result=None,
+        )
+
     # -- what time does ------------------------------------------------------------------------
 
     def next_due_ms(self) -> int | None:
@@ -269,6 +323,7 @@ class StateMachine:
                 list(self.jobs.values()),
                 list(self.finished),
                 self.sessions.dump(),
+                self.keys.dump(),
             )
         )
 
@@ -292,6 +347,7 @@ class StateMachine:
         machine.next_token = state.next_token
         machine.finished = deque(state.finished)
         machine.sessions = Sessions.load(state.sessions)
+        machine.keys = Keys.load(state.keys)
         for job in state.jobs:
             machine.jobs[job.id] = job
             machine._count(job.queue)[job.status] += 1
@@ -300,3 +356,16 @@ class StateMachine:
             elif job.status not in FINISHED:
                 machine.leases.add(job.lease_expires_ms, job.id)
         return machine
+
+
+def _receipt(operation: Operation, result: Result) -> Receipt | None:
+    """What to remember of an operation; None where doing it again is what the client wants."""
+    if isinstance(result, Enqueued):
+        return Added(result.ids[0], len(result.ids))
+    if isinstance(result, Dequeued) and result.jobs:
+        taken = [(job.id, job.attempt, job.lease_token, job.lease_expires_ms) for job in result.jobs]
+        return HandedOut(taken, result.jobs[0].consumer)
+    if isinstance(result, Settled) and isinstance(operation, Conclude):
+        pairs = zip(operation.jobs, result.outcomes, strict=True)
+        return Concluded([outcome if isinstance(outcome, Refusal) else said.id for said, outcome in pairs])
+    return None

@@ -47,6 +47,19 @@ class Conclude(Struct, array_like=True, frozen=True, tag=3):
     jobs: list[Conclusion]
 
 
+class Keyed(Struct, array_like=True, frozen=True, tag=4):
+    """Do `operation` once under `key` (1 to 255 characters); afterwards only answer the same again.
+
+    `fingerprint` is the SHA-256 of the encoded operation. Answer: the operation's, or `Refusal`
+    key_reused (another operation was done under the key) or keys_full. A dequeue that found
+    nothing and a refusal of the whole operation are not remembered.
+    """
+
+    key: str
+    fingerprint: bytes
+    operation: Enqueue | Dequeue | Conclude
+
+
 class GetJob(Struct, array_like=True, frozen=True, tag=65):
     """Answer: `Found`, or `Refusal` not_found or gone."""
 
@@ -57,7 +70,7 @@ class GetStats(Struct, array_like=True, frozen=True, tag=66):
     """Answer: `Stats`."""
 
 
-Operation = Enqueue | Dequeue | Conclude
+Operation = Enqueue | Dequeue | Conclude | Keyed
 Query = GetJob | GetStats
 
 

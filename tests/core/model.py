@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cqueue.core.operations import Conclude, Conclusion, Dequeue, Enqueue, Operation
+from cqueue.core.operations import Conclude, Conclusion, Dequeue, Enqueue, Keyed, Operation
 
 JobDict = dict[str, Any]
 
@@ -22,6 +22,8 @@ class Bounds:
     attempts_max: int
     dequeue_payload_bytes_max: int
     finished_jobs_max: int
+    key_ms: int
+    keys_weight_max: int
     live_jobs_max: int
     sessions_max: int
     sweep_jobs_max: int
@@ -39,6 +41,7 @@ class Model:
         self.finishes = 0
         self.sessions: list[dict[str, Any]] = []
         self.batches = 0
+        self.keys: list[dict[str, Any]] = []
 
     # -- an entry of the log -------------------------------------------------------------------
 
@@ -88,6 +91,43 @@ class Model:
                 return {"jobs": self.dequeue(operation)}
             case Conclude():
                 return {"results": [self.conclude(one) for one in operation.jobs]}
+            case Keyed():
+                return self.perform_once(operation)
+
+    def perform_once(self, keyed: Keyed) -> Any:
+        """What was done under the key before is only told again, from the jobs as far as they are kept."""
+        self.keys = [known for known in self.keys if known["since_ms"] + self.bounds.key_ms > self.now_ms]
+        for known in self.keys:
+            if known["key"] == keyed.key:
+                if known["operation"] != keyed.operation:
+                    return {"code": "key_reused"}
+                return self.tell_again(known["answer"])
+        operation = keyed.operation
+        weight = 1 + (operation.count if isinstance(operation, Dequeue) else len(operation.jobs))
+        if sum(known["weight"] for known in self.keys) + weight > self.bounds.keys_weight_max:
+            return {"code": "keys_full"}
+        answer = self.perform(operation)
+        if "code" not in answer and answer != {"jobs": []}:
+            ids = [job.id for job in operation.jobs] if isinstance(operation, Conclude) else []
+            self.keys.append(
+                {
+                    "key": keyed.key,
+                    "operation": operation,
+                    "since_ms": self.now_ms,
+                    "weight": weight,
+                    "answer": {**answer, "of": ids},
+                }
+            )
+        return answer
+
+    def tell_again(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The same answer; forgotten jobs are left out of a dequeue's and are gone in a conclude's."""
+        if "jobs" in answer:
+            return {"jobs": [job for job in answer["jobs"] if self.find(job["id"])]}
+        if "results" in answer:
+            pairs = zip(answer["of"], answer["results"], strict=True)
+            return {"results": [result if "code" in result else self.get(job_id) for job_id, result in pairs]}
+        return {"ids": answer["ids"]}
 
     # -- the three verbs -----------------------------------------------------------------------
 

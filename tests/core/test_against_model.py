@@ -8,6 +8,7 @@ then: it must go on as if it had seen the whole log.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ from cqueue.core.operations import (
     Found,
     GetJob,
     GetStats,
+    Keyed,
     NewJob,
     Operation,
     Refusal,
@@ -49,6 +51,8 @@ BOUNDS = Bounds(
     attempts_max=3,
     dequeue_payload_bytes_max=24,
     finished_jobs_max=3,
+    key_ms=2_500,
+    keys_weight_max=12,
     live_jobs_max=12,
     sessions_max=2,
     sweep_jobs_max=1,
@@ -64,6 +68,12 @@ STEPS_MS = st.sampled_from([0, 0, 0, 0, 1, 999, 1_000, 86_400_000, -1, -5_000, N
 
 enqueues = st.builds(Enqueue, st.lists(st.builds(NewJob, TYPES, PAYLOADS), min_size=1, max_size=5))
 dequeues = st.builds(Dequeue, st.integers(1, 4), LEASES_MS, CONSUMERS)
+KEYS = st.sampled_from(["a", "b", "c", "d"])
+
+
+def under_a_key(operation: Enqueue | Dequeue | Conclude) -> st.SearchStrategy[Keyed]:
+    """The operation under one of few keys, so that keys meet again."""
+    return st.builds(lambda key: Keyed(key, hashlib.sha256(encode(operation)).digest(), operation), KEYS)
 
 
 def simplify(result: Result) -> dict[str, Any]:
@@ -132,6 +142,13 @@ class QueueAgainstModel(RuleBasedStateMachine):
         # What a session calls settled may be less than is, and even something still on its way.
         done_below = data.draw(st.integers(0, self.numbers[session] + 1))
         self.propose(operations, step_ms, session, done_below, arrives=arrives)
+
+    @rule(data=st.data(), step_ms=STEPS_MS)
+    def do_once_under_a_key(self, data: st.DataObject, step_ms: int | None) -> None:
+        """A client sends an Idempotency-Key: a new one, one again, one with something else."""
+        earlier = [op for *_, ops in self.batches for op in ops if isinstance(op, Keyed)]
+        fresh = st.one_of(enqueues, dequeues, self.conclusions()).flatmap(under_a_key)
+        self.propose([data.draw(st.one_of(st.sampled_from(earlier), fresh) if earlier else fresh)], step_ms)
 
     @precondition(lambda self: self.batches)
     @rule(data=st.data(), step_ms=STEPS_MS)
@@ -238,6 +255,8 @@ def small_limits(limit: Callable[..., None]) -> None:
         ATTEMPTS_MAX_DEFAULT=BOUNDS.attempts_max,
         DEQUEUE_PAYLOAD_BYTES_MAX=BOUNDS.dequeue_payload_bytes_max,
         FINISHED_JOBS_MAX=BOUNDS.finished_jobs_max,
+        KEYS_WEIGHT_MAX=BOUNDS.keys_weight_max,
+        KEY_MS=BOUNDS.key_ms,
         LIVE_JOBS_MAX=BOUNDS.live_jobs_max,
         SESSIONS_MAX=BOUNDS.sessions_max,
         SWEEP_JOBS_MAX=BOUNDS.sweep_jobs_max,

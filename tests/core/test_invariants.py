@@ -7,12 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from cqueue.core import invariants
+from cqueue.core.keys import Added, Remembered
 from cqueue.core.machine import StateMachine
 from tests.core.driver import LEASE_MS, START_MS, Driver
 
 
 def given_a_sound_queue() -> StateMachine:
-    """Job 1 is dead, 2 concluded, 3 and 4 in progress, 5 and 6 queued; one session has settled what it did."""
+    """Jobs in every status: 1 is dead, 2 concluded, 3 and 4 in progress, 5 and 6 queued.
+
+    One session has settled what it did, and one key is remembered.
+    """
     queue = Driver()
     queue.enqueue(*["mail"] * 6)
     for _ in range(5):
@@ -20,6 +24,7 @@ def given_a_sound_queue() -> StateMachine:
         queue.pass_time(LEASE_MS)
     queue.dequeue(3)
     queue.conclude(2)
+    queue.machine.keys.remember(Remembered("early", b"", 2, 2, Added(1, 1)))
     assert [queue.status(n) for n in range(1, 7)] == ["DEAD", "CONCLUDED", *["IN_PROGRESS"] * 2, *["QUEUED"] * 2]
     return queue.machine
 
@@ -135,6 +140,11 @@ BREACHES: list[tuple[Callable[[StateMachine], object], list[str]]] = [
         lambda m: m.sessions.dump()[0].applied.append(1),
         ["session 7 lists batch 1, all below 8 are settled"],
     ),
+    (
+        lambda m: m.keys.remember(Remembered("late", b"", 1, 1, Added(1, 1))),
+        ["key early stands before the older key late"],
+    ),
+    (lambda m: setattr(m.keys, "_weight", 3), ["keys weigh 2, and are taken to weigh more"]),
 ]
 
 
@@ -160,6 +170,7 @@ def test_each_breach_is_named(breach: Callable[[StateMachine], object], expected
     [
         ({"LIVE_JOBS_MAX": 3}, "4 jobs are not finished, the limit is 3"),
         ({"FINISHED_JOBS_MAX": 1}, "2 finished jobs are kept, the limit is 1"),
+        ({"KEYS_WEIGHT_MAX": 1}, "keys weigh 2, more than 1"),
         ({"SESSIONS_MAX": 0}, "1 sessions are remembered, the limit is 0"),
     ],
 )

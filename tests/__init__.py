@@ -1,0 +1,1 @@
+"""The tests of cqueue. Each room of the package has a room of the same name here."""
