@@ -15,13 +15,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import signal
 import socket
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from cqueue import logs
 from cqueue.config import Settings
@@ -35,10 +36,12 @@ EXIT_CHILD_DIED: Final = 1
 WEB_STOP_S_MAX: Final = 8.2
 """Web's grace (8 s) and a moment; with the replica's share a stop takes less than 10 s."""
 REPLICA_STOP_S_MAX: Final = 1.7
-REPLICA_START_S_MAX: Final = 60.0
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP}
+_STOP_SIGNALS: Final = {"replica": signal.SIGUSR1, "web": signal.SIGTERM}
+"""What tells a child to stop. The replica ignores what a terminal or a service manager sends to all."""
 _BACKLOG: Final = 2048
+_LOOK_S: Final = 0.1
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> int:
@@ -60,14 +63,27 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
             inbox.bind(inbox_path)
             inbox.listen(_BACKLOG)
             ready, started = os.pipe()
-            replica = fork(lambda: _run_replica(settings, inbox, started), ignore_interrupt=True)
+            replica = fork(
+                lambda: _run_replica(settings, listener, inbox, Path(private), started), ignore_interrupt=True
+            )
             os.close(started)
         web = fork(lambda: _run_web(settings, listener, inbox_path), ignore_interrupt=True)
         children = {replica: "replica", web: "web"}
-        if os.read(ready, 1):
-            announce(_url(listener))
+        url = _url(listener)
+        # Only web keeps it: when web stops listening, who comes later is refused and not left waiting.
+        listener.close()
+        if _has_started(ready):
+            announce(url)
         os.close(ready)
         return _watch(children, replica, web)
+
+
+def _has_started(ready: int) -> bool:
+    """Wait until the replica says so; False where it died first, or a signal to stop came first."""
+    while not select.select([ready], [], [], _LOOK_S)[0]:
+        if signal.sigpending() & {signal.SIGTERM, signal.SIGINT}:
+            return False
+    return bool(os.read(ready, 1))
 
 
 def _watch(children: dict[int, str], replica: int, web: int) -> int:
@@ -96,7 +112,7 @@ def _stop(children: dict[int, str], pid: int, patience_s: float) -> bool:
     """Ask a child to end, and end it when patience does; whether it ended well."""
     if pid not in children:
         return False
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, _STOP_SIGNALS[children[pid]])
     until_s = time.monotonic() + patience_s
     code = -1
     while pid in children:
@@ -110,7 +126,8 @@ def _stop(children: dict[int, str], pid: int, patience_s: float) -> bool:
             children.pop(ended, None)
             if ended == pid:
                 code = ended_code
-    return code == 0
+    # A web master that has not come far enough to take the signal dies of it, with nothing begun.
+    return code in {0, 128 + signal.SIGTERM}
 
 
 def _reap() -> list[tuple[int, int]]:
@@ -127,18 +144,18 @@ def _reap() -> list[tuple[int, int]]:
         ended.append((pid, code if code >= 0 else 128 - code))
 
 
-def _run_replica(settings: Settings, inbox: socket.socket, started: int) -> int:
+def _run_replica(settings: Settings, listener: socket.socket, inbox: socket.socket, scratch: Path, started: int) -> int:
     from cqueue.replication import loop  # noqa: PLC0415 - the web process and the supervisor must not load it
 
-    loop.run(settings, inbox, lambda: os.write(started, b"."))
+    listener.close()
+    loop.run(settings, inbox, scratch, lambda: os.write(started, b"."))
     return 0
 
 
-def _run_web(settings: Settings, listener: socket.socket, inbox_path: str) -> int:
+def _run_web(settings: Settings, listener: socket.socket, inbox_path: str) -> NoReturn:
     from cqueue.web import server  # noqa: PLC0415 - the replica and the supervisor must not load it
 
     server.serve(settings, listener.fileno(), inbox_path)
-    return 0
 
 
 def bind(settings: Settings) -> socket.socket:

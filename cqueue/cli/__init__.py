@@ -48,14 +48,14 @@ def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", message="cqueue %(version)s")
 def main() -> None:
-    r"""A job queue you run with one command and use with curl.
+    """A job queue you run with one command and use with curl.
 
     \b
     Start one:        cqueue serve
     Add a job:        curl -X PUT localhost:3000/jobs/enqueue
     Take it:          curl -X POST localhost:3000/jobs/dequeue
     It is done:       curl -X POST localhost:3000/jobs/1/conclude
-    """
+    """  # noqa: D301 - the backspace itself tells click to leave the lines as they are
 
 
 @main.command()
@@ -87,9 +87,39 @@ def dev(port: int, nodes: int, log_level: str) -> None:
 
     A node that is killed comes back by itself; Ctrl-C ends all.
     """
-    from cqueue.cli.dev import run  # noqa: PLC0415 - only the commands that serve load the server
+    from cqueue.cli.terminal import run  # noqa: PLC0415 - only the commands that serve load the server
 
     sys.exit(run(port, nodes, log_level))
+
+
+@main.command()
+@click.option("--seed", default="", metavar="N|N-M", help="Seed, or range of seeds; without it fresh ones.")
+@click.option("--count", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="How many fresh seeds.")
+@click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 9), help="Nodes of the cluster.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(1, 3600), help="Simulated seconds.")
+@click.option(
+    "--faults", default="all", show_default=True, metavar="NAME,...", help="Kinds of faults; all, none or some."
+)
+@click.option("--jobs", default=0, show_default=True, type=click.IntRange(0, 256), help="Processes; 0: one a core.")
+@click.option("--story", is_flag=True, help="Tell what happened, even where nothing broke.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
+def simulate(  # noqa: PLR0917 - click passes them by name
+    seed: str, count: int, nodes: int, seconds: float, faults: str, jobs: int, *, story: bool, as_json: bool
+) -> None:
+    """Run real replicas on a simulated network, disk and clock, and look for lost or doubled jobs.
+
+    A seed decides everything that happens: the same seed tells the same story again.
+    """
+    from cqueue.cli import seeds  # noqa: PLC0415 - only this command loads the simulator
+    from cqueue.simulation.faults import KINDS  # noqa: PLC0415
+
+    kinds = KINDS if faults == "all" else frozenset(name for name in faults.split(",") if name != "none")
+    unknown = sorted(kinds - KINDS)
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(sorted(KINDS))}", param_hint="--faults")
+    chosen = seeds.parse(seed) if seed else seeds.fresh(count)
+    plan = seeds.Plan(nodes=nodes, seconds=seconds, faults=kinds, jobs=jobs)
+    sys.exit(seeds.simulate(chosen, plan, as_json=as_json, story=story))
 
 
 @main.command()

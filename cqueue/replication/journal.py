@@ -7,7 +7,9 @@ Positions given by PySyncObj count from the first entry held; a `Store` counts l
 
 from __future__ import annotations
 
-from typing import Any, Protocol, overload
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Any, Final, Protocol, overload
 
 from msgspec import Struct
 from pysyncobj.journal import Journal as PySyncObjJournal
@@ -16,13 +18,21 @@ Entry = tuple[bytes, int, int]
 """(command, index, term), the way PySyncObj keeps it."""
 
 
-class Kept(Struct):
-    """What a store gives back at start. `entries` ascend by index without gaps."""
+_BASE_COMMAND: Final = b"\x01"
+"""PySyncObj's no-op: stands for an entry whose effect is in a snapshot. It is never applied."""
 
-    term: int
-    voted_for: str | None
-    commit_index: int
-    entries: list[Entry]
+
+class Kept(Struct):
+    """What a store gives back at start. `entries` ascend by index without gaps.
+
+    is_whole: this node knows all it ever promised; see `cqueue.replication.membership`.
+    """
+
+    term: int = 0
+    voted_for: str | None = None
+    commit_index: int = 1
+    is_whole: bool = False
+    entries: list[Entry] = []
 
 
 class Store(Protocol):
@@ -52,6 +62,10 @@ class Store(Protocol):
         """Keep the term and whom this node voted for in it."""
         ...
 
+    def set_whole(self) -> None:
+        """Keep that this node knows all it ever promised."""
+        ...
+
     def set_commit_index(self, index: int) -> None:
         """Keep the commit index; on its own this needs no transaction."""
         ...
@@ -70,7 +84,7 @@ class MemoryStore:
 
     def load(self) -> Kept:
         """Nothing was kept."""
-        return Kept(0, None, 1, [])
+        return Kept()
 
     def append(self, entry: Entry) -> None:
         """Forget it."""
@@ -84,6 +98,9 @@ class MemoryStore:
     def set_vote(self, term: int, voted_for: str | None) -> None:
         """Forget it."""
 
+    def set_whole(self) -> None:
+        """Forget it."""
+
     def set_commit_index(self, index: int) -> None:
         """Forget it."""
 
@@ -95,17 +112,23 @@ class MemoryStore:
 
 
 class Journal(PySyncObjJournal):  # type: ignore[misc]
-    """The log. `entries`: list of (command, index, term), indexes ascending by one."""
+    """The log. The first entry held is the base: everything up to it may be in a snapshot only.
+
+    entries: list of (command, index, term), indexes ascending by one.
+    ends: for each entry, bytes of all commands up to and including it, since the journal was made.
+    """
 
     def __init__(self, store: Store) -> None:
         kept = store.load()
         self._store = store
         self._entries = kept.entries
+        self._ends = list(accumulate(len(command) for command, _, _ in kept.entries))
         self._term = kept.term
         self._voted_for = kept.voted_for
         self._commit_index = max(1, kept.commit_index)
         self._changed = False
-        self.was_empty = not kept.entries and kept.term == 0 and kept.voted_for is None
+        self.is_whole = kept.is_whole
+        self.was_empty = not kept.entries and kept.term == 0
 
     @overload
     def __getitem__(self, item: int) -> Entry: ...
@@ -122,10 +145,37 @@ class Journal(PySyncObjJournal):  # type: ignore[misc]
         position = index - self._entries[0][1]
         return self._entries[position] if 0 <= position < len(self._entries) else None
 
+    def bytes_between(self, first: int, last: int) -> int:
+        """Bytes of the commands held in `(first, last]`, as log indexes."""
+        base, end = self._entries[0][1], len(self._ends) - 1
+        return self._ends[max(0, min(last - base, end))] - self._ends[max(0, min(first - base, end))]
+
+    def slice(self, index: int, bytes_max: int) -> list[Entry]:
+        """Entries from `index` on: as many as fit `bytes_max`, but one at least where there is one."""
+        position = index - self._entries[0][1]
+        if position >= len(self._entries):
+            return []
+        limit = (self._ends[position - 1] if position else 0) + bytes_max
+        return self._entries[position : max(position + 1, bisect_right(self._ends, limit, position))]
+
+    def start_over(self, index: int, term: int) -> None:
+        """Let the log begin after a snapshot of everything up to `index`.
+
+        What is held behind it stays where it follows from the snapshot, and goes where it does
+        not: the entry at `index` then has another term (Raft figure 5.3, steps 6 and 7).
+        """
+        held = self.entry_at(index) if self._entries else None
+        if held is not None and held[2] == term:
+            self.deleteEntriesTo(index - self._entries[0][1])
+        else:
+            self.clear()
+            self.add(_BASE_COMMAND, index, term)
+
     def add(self, command: bytes, idx: int, term: int) -> None:
         """Append one entry."""
         entry = (command, idx, term)
         self._entries.append(entry)
+        self._ends.append((self._ends[-1] if self._ends else 0) + len(command))
         self._store.append(entry)
         self._changed = True
 
@@ -134,6 +184,7 @@ class Journal(PySyncObjJournal):  # type: ignore[misc]
         if self._entries:
             self._store.delete_from(self._entries[0][1])
             self._entries.clear()
+            self._ends.clear()
             self._changed = True
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803 - PySyncObj's name
@@ -141,6 +192,7 @@ class Journal(PySyncObjJournal):  # type: ignore[misc]
         if entryFrom < len(self._entries):
             self._store.delete_from(self._entries[entryFrom][1])
             del self._entries[entryFrom:]
+            del self._ends[entryFrom:]
             self._changed = True
 
     def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803 - PySyncObj's name
@@ -148,6 +200,7 @@ class Journal(PySyncObjJournal):  # type: ignore[misc]
         if 0 < entryTo < len(self._entries):
             self._store.delete_before(self._entries[entryTo][1])
             del self._entries[:entryTo]
+            del self._ends[:entryTo]
             self._changed = True
 
     def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803 - PySyncObj's name
@@ -173,6 +226,12 @@ class Journal(PySyncObjJournal):  # type: ignore[misc]
     def getVotedForNodeId(self) -> str | None:  # noqa: N802 - PySyncObj's name
         """Whom this node voted for in the kept term."""
         return self._voted_for
+
+    def set_whole(self) -> None:
+        """Keep that this node knows all it ever promised, from here on."""
+        self.is_whole = True
+        self._store.set_whole()
+        self._changed = True
 
     def commit(self) -> None:
         """Make every change since the last commit last; cheap where there is none."""

@@ -14,37 +14,44 @@ import signal
 import socket
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from pysyncobj.syncobj import SyncObjException
-
 from cqueue.config import Settings
 from cqueue.core.entry import UnreadableEntry
+from cqueue.core.machine import UnreadableSnapshot
 from cqueue.errors import Unusable
-from cqueue.replication import names
 from cqueue.replication.clock import Clock, SystemClock
-from cqueue.replication.consensus import Consensus, Timing
+from cqueue.replication.consensus import Consensus
 from cqueue.replication.inbox import Inbox
 from cqueue.replication.journal import Journal, MemoryStore, Store
+from cqueue.replication.names import Resolver
+from cqueue.replication.poller import LoopPoller
+from cqueue.replication.raft import Timing
 from cqueue.replication.replica import Replica
-from cqueue.replication.sqlite_store import EXIT_DATA, SqliteStore
-from cqueue.replication.transport import HeldTransport, NoTransport
+from cqueue.replication.snapshots import EXIT_DATA, FileSnapshots, NoSnapshots
+from cqueue.replication.sqlite_store import SqliteStore
+from cqueue.replication.transport import LinkSettings, NoTransport, TcpTransport
 
 log = logging.getLogger(__name__)
 
-EXIT_PORT_TAKEN: Final = 3
+RETRY_S: Final = 0.5
+"""Between two attempts to reach a node."""
+LINK_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Longest message between nodes, and most that may wait to be written, beyond two largest bodies."""
 LEAVE_S_MAX: Final = 1.5
 """How long a leader tries to hand over before it stops all the same."""
 
 
-def run(settings: Settings, listener: socket.socket, on_started: Callable[[], object]) -> None:
-    """Be the node's replica until SIGTERM or SIGINT.
+def run(settings: Settings, listener: socket.socket, scratch: Path, on_started: Callable[[], object]) -> None:
+    """Be the node's replica until SIGUSR1.
 
     Args:
         settings: the node's settings.
         listener: the listening unix socket the web workers come to.
+        scratch: a private directory for what need not outlive the node.
         on_started: called once when workers are answered.
 
     Raises:
@@ -58,7 +65,7 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
         mode=settings.mode,
         request_timeout_s=settings.request_timeout_s,
     )
-    consensus = _consensus(settings, replica, clock)
+    consensus = _consensus(settings, replica, clock, scratch)
     replica.attach(consensus)
     inbox = Inbox(listener, consensus._poller, replica)
     stop.wake(consensus._poller)
@@ -69,8 +76,8 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
     try:
         _serve(consensus, replica, inbox, stop)
         _leave(consensus, replica, inbox, clock)
-    except UnreadableEntry as error:
-        raise Unusable(f"the log cannot be read: {error}", exit_code=EXIT_DATA) from error
+    except (UnreadableEntry, UnreadableSnapshot) as error:
+        raise Unusable(f"what was kept cannot be read: {error}", exit_code=EXIT_DATA) from error
     except sqlite3.Error as error:
         raise Unusable(f"{settings.data_dir}: the journal cannot be written: {error}", exit_code=EXIT_DATA) from error
     finally:
@@ -85,10 +92,15 @@ def _serve(consensus: Consensus, replica: Replica, inbox: Inbox, stop: _StopSign
         _round(consensus, replica, inbox)
 
 
-def _round(consensus: Consensus, replica: Replica, inbox: Inbox) -> None:
+def turn(consensus: Consensus, replica: Replica) -> None:
+    """What a node does in a round between reading and answering; the simulator drives the same."""
     replica.advance()
     consensus.tick()
     consensus.flush()
+
+
+def _round(consensus: Consensus, replica: Replica, inbox: Inbox) -> None:
+    turn(consensus, replica)
     inbox.flush()
 
 
@@ -101,52 +113,46 @@ def _leave(consensus: Consensus, replica: Replica, inbox: Inbox, clock: Clock) -
         _round(consensus, replica, inbox)
 
 
-def _consensus(settings: Settings, replica: Replica, clock: Clock) -> Consensus:
-    resolver = names.install()
+def _consensus(settings: Settings, replica: Replica, clock: Clock, scratch: Path) -> Consensus:
+    """The node's consensus, with the state restored from what was kept."""
+    timing = Timing(settings.election_ms_min / 1000, settings.election_ms_max / 1000, settings.heartbeat_ms / 1000)
     store: Store = MemoryStore()
+    snapshots: FileSnapshots | NoSnapshots = NoSnapshots()
+    restored = None
     if settings.data_dir:
-        store = SqliteStore(Path(settings.data_dir), settings.raft_addr or "single", settings.fsync, clock)
-    if not settings.is_cluster:
-        return _alone(settings, replica, clock, store)
-    host = settings.raft_addr.rpartition(":")[0]
-    if resolver.resolve_now(host) is None:
-        raise Unusable(f"--raft-addr: {host!r} is no name or address of this machine", exit_code=EXIT_PORT_TAKEN)
-    try:
-        return Consensus(
-            settings.raft_addr,
-            settings.peers,
-            journal=Journal(store),
-            timing=Timing(
-                settings.election_ms_min / 1000, settings.election_ms_max / 1000, settings.heartbeat_ms / 1000
-            ),
-            clock=clock,
-            transport_class=HeldTransport,
-            on_apply=replica.on_apply,
-            password=settings.cluster_secret,
-            entry_bytes_max=settings.body_bytes_max,
-        )
-    except SyncObjException as error:
-        raise Unusable(
-            f"--raft-addr: {settings.raft_addr} cannot be listened on: it is taken, or not an address of this machine",
-            exit_code=EXIT_PORT_TAKEN,
-        ) from error
-
-
-def _alone(settings: Settings, replica: Replica, clock: Clock, store: Store) -> Consensus:
+        directory = Path(settings.data_dir)
+        store = SqliteStore(directory, settings.raft_addr or "single", settings.fsync, clock)
+        snapshots = FileSnapshots(directory, sync=settings.fsync != "never")
+        kept = snapshots.load()
+        if kept is not None:
+            replica.restore(kept[2])
+            restored = snapshots.latest
+    elif settings.is_cluster:
+        snapshots = FileSnapshots(scratch, sync=False)
+    links = LinkSettings(
+        settings.cluster_secret, clock, Resolver(), RETRY_S, LINK_BYTES_MAX + 2 * settings.body_bytes_max
+    )
     return Consensus(
         settings.node_id,
-        (),
+        settings.peers,
         journal=Journal(store),
-        timing=Timing(),
+        snapshots=snapshots,
+        timing=timing,
         clock=clock,
-        transport_class=NoTransport,
+        transport=partial(TcpTransport, settings=links) if settings.is_cluster else NoTransport,
         on_apply=replica.on_apply,
-        entry_bytes_max=settings.body_bytes_max,
+        on_install=replica.restore,
+        state=replica.state,
+        restored=restored,
     )
 
 
 class _StopSignal:
-    """SIGTERM and SIGINT, as something the loop can wait for."""
+    """The supervisor's word to stop, as something the loop can wait for.
+
+    It is SIGUSR1. SIGTERM and SIGINT may reach every process of a node at once (Ctrl-C, a service
+    manager), and the replica must outlive the web workers that are still answering.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -154,12 +160,13 @@ class _StopSignal:
         for end in (self._reader, self._writer):
             end.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGUSR1, self._on_signal)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
 
-    def wake(self, poller: object) -> None:
-        """Let a signal end the poller's wait."""
-        poller.subscribe(self._reader.fileno(), lambda _fd, _events: self._reader.recv(64), 1)  # type: ignore[attr-defined]
+    def wake(self, poller: LoopPoller) -> None:
+        """Let the signal end the poller's wait."""
+        poller.subscribe(self._reader.fileno(), lambda _descriptor, _events: self._reader.recv(64), 1)

@@ -1,9 +1,10 @@
 """Who may vote: the rule for nodes that come back without their memory.
 
-A node that has accepted no entry and given no vote in this life cannot know what it promised in
-an earlier one. Until it has been brought up to what the leader had when it came back, it must not
-vote, campaign, or count toward a majority. If *every* member says it is empty there is nothing to
-be lost, and the cluster starts fresh.
+A node that starts with nothing cannot know what it promised in an earlier life. Until it has been
+brought up to what the leader had when it came back, it must not vote, campaign, or count toward a
+majority; then it is whole. A node with a disk keeps whether it is, since it may crash half way. If
+*every* member says it has accepted no entry and given no vote there is nothing to be lost, and the
+cluster starts fresh.
 
 Source: Viewstamped Replication Revisited (Liskov, Cowling 2012) 4.3; Raft (Ongaro 2014) 3.8 takes
 the memory for granted.

@@ -7,13 +7,12 @@ the transport tries again at its next attempt.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import socket
 import threading
 import time
 from typing import Final
-
-from pysyncobj import dns_resolver
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +21,7 @@ FAILED_FRESH_S: Final = 1.0
 
 
 class Resolver:
-    """Takes the place of PySyncObj's process-wide resolver. addresses: {host: (looked_up_s, ip)}."""
+    """addresses: {host: (looked up at, in monotonic seconds; address or None)}."""
 
     def __init__(self) -> None:
         self._addresses: dict[str, tuple[float, str | None]] = {}
@@ -31,6 +30,8 @@ class Resolver:
 
     def resolve(self, hostname: str) -> str | None:
         """The host's address as far as it is known now; starts a look-up when it is not fresh."""
+        if _is_address(hostname):
+            return hostname
         looked_up_s, address = self._addresses.get(hostname, (float("-inf"), None))
         fresh_s = FAILED_FRESH_S if address is None else FRESH_S
         if time.monotonic() - looked_up_s > fresh_s and hostname not in self._pending:
@@ -56,15 +57,10 @@ class Resolver:
         self._addresses[hostname] = (time.monotonic(), address)
         self._pending.discard(hostname)
 
-    def setTimeouts(self, cacheTime: float, failCacheTime: float) -> None:  # noqa: N802, N803 - PySyncObj's name
-        """Part of PySyncObj's interface; freshness is ours."""
 
-    def setPreferredAddrFamily(self, preferredAddrFamily: str | None) -> None:  # noqa: N802, N803 - PySyncObj's name
-        """Part of PySyncObj's interface; the system's order is kept."""
-
-
-def install() -> Resolver:
-    """Put a `Resolver` in the place of PySyncObj's."""
-    resolver = Resolver()
-    dns_resolver._g_resolver = resolver
-    return resolver
+def _is_address(hostname: str) -> bool:
+    try:
+        ipaddress.ip_address(hostname)
+    except ValueError:
+        return False
+    return True

@@ -42,6 +42,8 @@ PROPOSE_AGAIN_S: Final = 1.0
 _encode = msgspec.msgpack.Encoder().encode
 _decode_query = msgspec.msgpack.Decoder(Query).decode
 
+_OUT_OF_SIGHT: Final = Failure("outcome_unknown", "it may have been applied out of this node's sight")
+
 Reply = Callable[[int, int, bytes], None]
 """Called once with (outcome, log index, body), see cqueue.protocol."""
 
@@ -162,7 +164,7 @@ class Replica:
     @property
     def index(self) -> int:
         """The log index this replica's state reflects."""
-        return int(self._consensus.raftLastApplied)
+        return self._consensus.applied_index
 
     @property
     def is_idle(self) -> bool:
@@ -284,15 +286,33 @@ class Replica:
         if batch is None:
             return
         if applied.results is None:
-            # The log refused our own number: this session was forgotten, or a snapshot brought us
-            # past it. It may have been applied before; only 504 is honest.
+            # The log refused our own number: this session was forgotten. It may have been applied
+            # before that; only 504 is honest.
             for request in batch.operations:
-                self._fail(request, protocol.UNKNOWN, Failure("outcome_unknown", "applied out of this node's sight"))
+                self._fail(request, protocol.UNKNOWN, _OUT_OF_SIGHT)
         else:
             for request, result in zip(batch.operations, applied.results, strict=True):
                 self._settle(request, result)
         for request in batch.queries:
             self._answer_query(request)
+
+    def restore(self, state: bytes) -> None:
+        """Put the state of a snapshot in the place of the present one.
+
+        Raises:
+            UnreadableSnapshot: it cannot be read; nothing was changed.
+        """
+        self.machine = StateMachine.restore(state)
+        for number in [n for n in self._batches if self.machine.sessions.was_applied(self._session, n)]:
+            batch = self._batches.pop(number)
+            for request in batch.operations:
+                self._fail(request, protocol.UNKNOWN, _OUT_OF_SIGHT)
+            for request in batch.queries:
+                self._answer_query(request)
+
+    def state(self) -> bytes:
+        """The present state, encoded."""
+        return self.machine.snapshot()
 
     def _settle(self, request: Request, result: Result) -> None:
         request.proposed = False
@@ -350,7 +370,7 @@ class Replica:
             leader=consensus.leader_id,
             term=consensus.raftCurrentTerm,
             commit_index=consensus.raftCommitIndex,
-            applied_index=consensus.raftLastApplied,
+            applied_index=consensus.applied_index,
             members=sorted(members, key=lambda member: member.id),
             mode=self._mode,
             not_ready=self._why_not_ready(),

@@ -16,22 +16,41 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
+from msgspec import Struct
+
 from cqueue.errors import Unusable
 from cqueue.replication.clock import Clock
 from cqueue.replication.journal import Entry, Kept
+from cqueue.replication.snapshots import EXIT_DATA
 
 FORMAT: Final = 1
 SYNC_INTERVAL_S: Final = 1.0
-EXIT_DATA: Final = 4
-"""Exit code when the data directory cannot be used."""
 
 _SYNCHRONOUS: Final = {"always": "FULL", "interval": "NORMAL", "never": "OFF"}
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entry (
     idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, crc INTEGER NOT NULL, command BLOB NOT NULL
 ) STRICT;
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL) STRICT;
 """
+_HEADER_BYTES: Final = 100
+"""Of SQLite's file format; a file has it as soon as it is there at all."""
+_READ_ERRORS: Final = (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError)
+"""What reading a damaged file may end in: SQLite's own errors, or values of a kind that was never written."""
+
+
+class _Meta(Struct, forbid_unknown_fields=True):
+    """What is kept beside the entries, in one record. first, last: the entries' log indexes, 0 without any."""
+
+    node: str
+    format: int = FORMAT
+    term: int = 0
+    voted_for: str | None = None
+    commit_index: int = 1
+    is_whole: bool = False
+    first: int = 0
+    last: int = 0
 
 
 class SqliteStore:
@@ -48,32 +67,62 @@ class SqliteStore:
         self._sync_interval_s = SYNC_INTERVAL_S if fsync == "interval" else None
         self._synced_s = clock.monotonic_s()
         self._appended: list[tuple[int, int, int, bytes]] = []
-        self._meta: dict[str, int | str | None] = {}
+        self._meta = _Meta(node_id)
         self._lock = _lock(directory)
         try:
-            self._db = sqlite3.connect(self._path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute(
-                f"PRAGMA synchronous = {'FULL' if fsync == 'always' else 'OFF' if fsync == 'never' else 'NORMAL'}"
-            )
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db = self._connect(_SYNCHRONOUS[fsync])
+        except BaseException:
+            os.close(self._lock)
+            raise
+        try:
             self._open(node_id)
+        except BaseException:
+            self._db.close()
+            os.close(self._lock)
+            raise
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        if self._path.is_file() and self._path.stat().st_size < _HEADER_BYTES:
+            # SQLite would begin anew in it, as if nothing had ever been there.
+            raise self._damaged("it is cut off")
+        try:
+            db = sqlite3.connect(self._path, isolation_level=None)
         except sqlite3.Error as error:
             raise self._damaged(str(error)) from error
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {synchronous}")
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        except _READ_ERRORS as error:
+            db.close()
+            raise self._damaged(str(error)) from error
+        return db
 
     def _open(self, node_id: str) -> None:
-        kept = self._read_meta() if self._db.execute("SELECT 1 FROM sqlite_master").fetchone() else {}
-        if kept.setdefault("format", FORMAT) != FORMAT:
-            raise self._damaged(f"format {kept['format']}, this version reads {FORMAT}")
-        if kept.setdefault("node", node_id) != node_id:
-            raise Unusable(f"{self._path}: belongs to node {kept['node']!r}, this is {node_id!r}", exit_code=EXIT_DATA)
-        self._db.executescript(_SCHEMA)
-        self._meta = {"format": FORMAT, "node": node_id}
-        self.commit()
+        try:
+            if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                self._meta = self._read_meta()
+            if self._meta.node != node_id:
+                raise Unusable(
+                    f"{self._path}: belongs to node {self._meta.node!r}, this is {node_id!r}", exit_code=EXIT_DATA
+                )
+            # Tables and first record in one transaction: a crash in between must not look like damage.
+            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
+            self.commit()
+        except _READ_ERRORS as error:
+            raise self._damaged(str(error)) from error
 
-    def _read_meta(self) -> dict[str, int | str | None]:
-        rows: list[tuple[str, int | str | None]] = self._db.execute("SELECT key, value FROM meta").fetchall()
-        return dict(rows)
+    def _read_meta(self) -> _Meta:
+        row = self._db.execute("SELECT crc, value FROM meta").fetchone()
+        if row is None:
+            raise self._damaged("its record of term and vote is missing")
+        crc, value = row
+        if crc != zlib.crc32(value):
+            raise self._damaged("its record of term and vote fails its checksum")
+        kept_format = msgspec.json.decode(value)["format"]
+        if kept_format != FORMAT:
+            raise self._damaged(f"format {kept_format}, this version reads {FORMAT}")
+        return msgspec.json.decode(value, type=_Meta)
 
     def load(self) -> Kept:
         """Everything kept, with each entry's checksum and place verified."""
@@ -86,40 +135,57 @@ class SqliteStore:
                 if entries and index != entries[-1][1] + 1:
                     raise self._damaged(f"entry {entries[-1][1] + 1} is missing")
                 entries.append((command, index, term))
-        except sqlite3.Error as error:
+        except _READ_ERRORS as error:
             raise self._damaged(str(error)) from error
-        term, voted_for, commit_index = meta.get("term"), meta.get("voted_for"), meta.get("commit_index")
-        return Kept(int(term or 0), None if voted_for is None else str(voted_for), int(commit_index or 1), entries)
+        if (meta.first, meta.last) != ((entries[0][1], entries[-1][1]) if entries else (0, 0)):
+            raise self._damaged(f"entries {meta.first} to {meta.last} are not all there")
+        return Kept(
+            term=meta.term,
+            voted_for=meta.voted_for,
+            commit_index=meta.commit_index,
+            is_whole=meta.is_whole,
+            entries=entries,
+        )
 
     def append(self, entry: Entry) -> None:
         """See `Store`."""
         command, index, term = entry
         self._appended.append((index, term, _checksum(index, term, command), command))
+        self._meta.first = self._meta.first or index
+        self._meta.last = index
 
     def delete_from(self, index: int) -> None:
         """See `Store`."""
         self._begin()
         self._db.execute("DELETE FROM entry WHERE idx >= ?", (index,))
+        self._set_range(self._meta.first, min(self._meta.last, index - 1))
 
     def delete_before(self, index: int) -> None:
         """See `Store`."""
         self._begin()
         self._db.execute("DELETE FROM entry WHERE idx < ?", (index,))
+        self._set_range(max(self._meta.first, index), self._meta.last)
+
+    def _set_range(self, first: int, last: int) -> None:
+        self._meta.first, self._meta.last = (first, last) if first <= last else (0, 0)
 
     def set_vote(self, term: int, voted_for: str | None) -> None:
         """See `Store`."""
-        self._meta |= {"term": term, "voted_for": voted_for}
+        self._meta.term, self._meta.voted_for = term, voted_for
+
+    def set_whole(self) -> None:
+        """See `Store`."""
+        self._meta.is_whole = True
 
     def set_commit_index(self, index: int) -> None:
         """See `Store`."""
-        self._meta["commit_index"] = index
+        self._meta.commit_index = index
 
     def commit(self) -> None:
         """See `Store`."""
         self._begin()
-        if self._meta:
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", self._meta.items())
-            self._meta.clear()
+        value = msgspec.json.encode(self._meta)
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (1, ?, ?)", (zlib.crc32(value), value))
         self._db.execute("COMMIT")
         if self._sync_interval_s is not None and self._clock.monotonic_s() - self._synced_s >= self._sync_interval_s:
             # In WAL mode with synchronous=NORMAL only a checkpoint syncs.

@@ -37,6 +37,8 @@ _COLOURS: Final = (
     "bright_yellow",
 )
 
+_KEPT: Final[list[socket.socket]] = []
+
 
 @dataclass
 class _Node:
@@ -66,7 +68,7 @@ def run(port: int, count: int, log_level: str) -> int:
 
 
 def _settings(port: int, count: int, log_level: str) -> list[Settings]:
-    raft_addrs = [f"127.0.0.1:{_free_port()}" for _ in range(count)]
+    raft_addrs = [f"127.0.0.1:{port}" for port in _free_ports(count)]
     secret = secrets.token_hex(32)
     return [
         load(
@@ -84,10 +86,17 @@ def _settings(port: int, count: int, log_level: str) -> list[Settings]:
     ]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    """Ports for the nodes' links, for as long as this process lives.
+
+    They stay bound here, not listening, so that nobody else is given one while a node is down.
+    """
+    for _ in range(count):
+        kept = socket.socket()
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        _KEPT.append(kept)
+    return [int(kept.getsockname()[1]) for kept in _KEPT[-count:]]
 
 
 class _Terminal:

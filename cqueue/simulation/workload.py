@@ -1,0 +1,116 @@
+"""Clients of a simulated cluster, and the history of what they asked and were told.
+
+Each operation carries its number where the log shows it (an enqueue in the payload, a dequeue as
+consumer, a conclude in the result), so that checkers find it in the log without asking a replica.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from cqueue import protocol
+from cqueue.core.operations import Conclude, Conclusion, Dequeue, Enqueue, GetJob, GetStats, NewJob, Operation, Query
+from cqueue.simulation.cluster import Cluster
+from cqueue.simulation.world import World
+
+CLIENTS: Final = 6
+THINK_S: Final = 0.04
+PATIENCE_S: Final = 2.0
+"""A client that has heard nothing for this long goes on with something else."""
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(slots=True)
+class Asked:
+    """One operation or query. Times are simulated seconds; None: never answered.
+
+    outcome, index and body are the reply's, see cqueue.protocol.
+    """
+
+    number: int
+    node: str
+    what: Operation | Query
+    asked_s: float
+    answered_s: float | None = None
+    outcome: int | None = None
+    index: int = 0
+    body: bytes = b""
+
+
+class Workload:
+    """Clients that enqueue, dequeue, conclude and look, each at a home node and sometimes elsewhere."""
+
+    def __init__(self, world: World, cluster: Cluster) -> None:
+        self._world = world
+        self._cluster = cluster
+        self._stopped = False
+        self._held: list[tuple[int, int]] = []
+        self.history: list[Asked] = []
+        for client in range(CLIENTS):
+            home = cluster.ids[client % len(cluster.ids)]
+            world.after(world.random.uniform(0.5, 1.5), self._ask, client, home)
+
+    def stop(self) -> None:
+        """No new operations."""
+        self._stopped = True
+
+    def _ask(self, client: int, home: str) -> None:
+        if self._stopped:
+            return
+        chance = self._world.random
+        node_id = home if chance.random() < 0.7 else chance.choice(self._cluster.ids)  # noqa: PLR2004
+        replica = self._cluster.nodes[node_id].replica
+        again = partial(self._ask, client, home)
+        if replica is None or not self._cluster.is_up(node_id):
+            self._world.after(0.1, again)
+            return
+        kind, what, wait_ms = self._choose(len(self.history))
+        asked = Asked(len(self.history), node_id, what, self._world.now_s)
+        self.history.append(asked)
+        over = [False]
+
+        def go_on(delay_s: float) -> None:
+            if not over[0]:
+                over[0] = True
+                self._world.after(delay_s, again)
+
+        def reply(outcome: int, index: int, body: bytes) -> None:
+            asked.answered_s, asked.outcome, asked.index, asked.body = self._world.now_s, outcome, index, body
+            self._learn(asked)
+            go_on(self._world.expo(THINK_S))
+
+        self._world.after(PATIENCE_S + wait_ms / 1000, go_on, 0.0)
+        replica.submit(kind, encode(what), wait_ms, reply)
+        self._cluster.wake(node_id)
+
+    def _choose(self, number: int) -> tuple[int, Operation | Query, int]:
+        chance = self._world.random
+        mark = str(number).encode()
+        draw = chance.random()
+        if draw < 0.35:  # noqa: PLR2004
+            kinds = ("A", "A", "TIME_CRITICAL")
+            return (
+                protocol.OPERATE,
+                Enqueue([NewJob(chance.choice(kinds), mark) for _ in range(chance.choice((1, 1, 3)))]),
+                0,
+            )
+        if draw < 0.65:  # noqa: PLR2004
+            lease_ms = chance.choice((1_000, 3_000, 300_000))
+            wait_ms = chance.choice((0, 0, 0, 500))
+            return protocol.OPERATE, Dequeue(chance.choice((1, 1, 2)), lease_ms, str(number)), wait_ms
+        if draw < 0.85 and self._held:  # noqa: PLR2004
+            job_id, token = self._held.pop(chance.randrange(len(self._held)))
+            return protocol.OPERATE, Conclude([Conclusion(job_id, chance.choice((token, None)), mark)]), 0
+        if draw < 0.95:  # noqa: PLR2004
+            return protocol.QUERY, GetJob(chance.randint(1, max(1, number // 3))), 0
+        return protocol.QUERY, GetStats(), 0
+
+    def _learn(self, asked: Asked) -> None:
+        if asked.outcome == protocol.RESULT and isinstance(asked.what, Dequeue):
+            for job in msgspec.msgpack.decode(asked.body)[1]:
+                self._held.append((job[0], job[9]))
