@@ -40,6 +40,7 @@ BATCHES_IN_FLIGHT_MAX: Final = 4
 PROPOSE_AGAIN_S: Final = 1.0
 
 _encode = msgspec.msgpack.Encoder().encode
+_NOTHING: Final = _encode(Dequeued([]))
 _decode_query = msgspec.msgpack.Decoder(Query).decode
 
 _OUT_OF_SIGHT: Final = Failure("outcome_unknown", "it may have been applied out of this node's sight")
@@ -53,7 +54,7 @@ class Request:
     """One thing asked of this replica. `deadline_s` and `wait_until_s` are monotonic seconds.
 
     number: order of arrival. proposed: it is in a batch on its way. parked: it waits for a job.
-    woken: it waited, and is trying again.
+    woken: it waited, and is trying again. empty_index: where the log said that there is no job.
     """
 
     kind: int
@@ -66,6 +67,7 @@ class Request:
     proposed: bool = False
     parked: bool = False
     woken: bool = False
+    empty_index: int = 0
 
     def answer(self, outcome: int, index: int, body: bytes) -> None:
         """Give the one answer; later ones are dropped."""
@@ -138,7 +140,7 @@ class Replica:
             self._arrived.append(request)
             if wait_ms and not self._draining:
                 request.wait_until_s = now_s + wait_ms / 1000
-                heappush(self._wait_ends, (request.deadline_s, request))
+                heappush(self._wait_ends, (min(request.wait_until_s, request.deadline_s), request))
             else:
                 self._deadlines.append(request)
         return request
@@ -153,7 +155,7 @@ class Replica:
         request.wait_until_s = 0.0
         if request.parked:
             self._unpark(request)
-            self._answer_result(request, Dequeued([]))
+            request.answer(protocol.RESULT, request.empty_index, _NOTHING)
 
     def drain(self) -> None:
         """This node is about to stop: nobody waits any longer, and it is not ready."""
@@ -317,8 +319,9 @@ class Replica:
     def _settle(self, request: Request, result: Result) -> None:
         request.proposed = False
         self._settle_wake(request)
-        if request.wait_until_s and not request.done and isinstance(result, Dequeued) and not result.jobs:
-            request.parked = True
+        found_nothing = isinstance(result, Dequeued) and not result.jobs
+        if found_nothing and not request.done and request.wait_until_s > self._clock.monotonic_s():
+            request.parked, request.empty_index = True, self.index
             insort(self._parked, request)
         else:
             self._answer_result(request, result)

@@ -1,0 +1,88 @@
+"""The Flask application: routes by noun, and every error as problem+json.
+
+No traceback and no page of the framework's ever reaches a caller: what nobody expected is logged
+with the request's id and answered 500 with that id.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Request, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter, MapAdapter, ValidationError
+
+from cqueue.errors import CqueueError
+from cqueue.web import cluster, problems, wire
+from cqueue.web.jobs import JobRoutes
+from cqueue.web.link import ReplicaLink
+from cqueue.web.problems import Problem
+
+log = logging.getLogger(__name__)
+
+
+class _IdConverter(BaseConverter):
+    """A job id in a path: a whole number from 1 on, without leading zeros; anything else is no route."""
+
+    regex = "[1-9][0-9]{0,18}"
+
+    def to_python(self, value: str) -> int:
+        job_id = int(value)
+        if job_id > wire.ID_MAX:
+            raise ValidationError
+        return job_id
+
+
+class _Application(Flask):
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        # Routes depend on the path alone: what a caller puts into Host is neither looked at nor trusted.
+        if request is None:
+            return None
+        return MapAdapter(self.url_map, "", "/", "", "http", request.path, request.method)
+
+
+def create_app(link: ReplicaLink, *, body_bytes_max: int) -> Flask:
+    """The application over the replica at the other end of `link`.
+
+    Args:
+        link: the connection to this node's replica.
+        body_bytes_max: larger request bodies get 413.
+    """
+    app = _Application("cqueue", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
+    app.url_map.converters["id"] = _IdConverter
+    app.url_map.merge_slashes = False
+    JobRoutes(link, body_bytes_max=body_bytes_max).add_to(app)
+    cluster.add_routes(app, link)
+    app.register_error_handler(Problem, _show)
+    app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
+    app.register_error_handler(HTTPException, _show_http)
+    app.register_error_handler(Exception, _show_unexpected)
+    return app
+
+
+def _show(problem: Problem, request_id: str | None = None) -> Response:
+    given = request_id or problems.request_id_of(request.environ)
+    status, headers, body = problems.render(problem, request.path, given)
+    return Response(body, status, headers)
+
+
+def _show_http(error: HTTPException) -> Response:
+    """What the framework refused: an unknown path, a method a route does not take."""
+    path, method = request.path, request.method
+    response = error.get_response()
+    code = problems.code_of_status(response.status_code)
+    if code is None:
+        return _show_unexpected(error)
+    if isinstance(error, MethodNotAllowed):
+        methods = sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})
+        shown = _show(Problem(code, f"{path} does not take {method}, only {' and '.join(methods)}"))
+        shown.headers["Allow"] = response.headers["Allow"]
+        return shown
+    return _show(Problem(code, f"there is no {path}" if code == "not_found" else error.description or ""))
+
+
+def _show_unexpected(error: Exception) -> Response:
+    request_id = problems.request_id_of(request.environ)
+    log.error("request_failed request_id=%s", request_id, exc_info=error)
+    return _show(Problem("internal", f"an unexpected error; the node's log has it under {request_id}"), request_id)

@@ -1,0 +1,56 @@
+"""Request headers that mean something to the queue: `Consumer-Id` and `Idempotency-Key`."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from typing import Any, Final
+
+from cqueue.core import limits
+from cqueue.core.operations import Conclude, Dequeue, Enqueue, Keyed, Operation
+from cqueue.errors import Refused
+from cqueue.protocol import encode
+
+_QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+"""A string of RFC 8941, 3.3.3."""
+_BARE: Final = re.compile(r"[!#-+\--~]+")
+"""Printable characters without a space, a quote or a comma."""
+_ESCAPED: Final = re.compile(r'\\(["\\])')
+
+
+def consumer(environ: dict[str, Any]) -> str | None:
+    """The name in `Consumer-Id`. WSGI hands headers over as Latin-1; on the wire the name is UTF-8.
+
+    Raises:
+        Refused: it is no name.
+    """
+    name = environ.get("HTTP_CONSUMER_ID")
+    if name is None:
+        return None
+    if not name.isascii():
+        try:
+            name = name.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            name = ""
+    if not 1 <= len(name) <= limits.CONSUMER_CHARS_MAX or not name.isprintable():
+        raise Refused(f"the header Consumer-Id takes 1 to {limits.CONSUMER_CHARS_MAX} printable characters")
+    return str(name)
+
+
+def under_key(environ: dict[str, Any], operation: Enqueue | Dequeue | Conclude) -> Operation:
+    """The operation, done once if the request has an `Idempotency-Key`.
+
+    Raises:
+        Refused: the header holds no key.
+    """
+    value = environ.get("HTTP_IDEMPOTENCY_KEY")
+    if value is None:
+        return operation
+    quoted = _QUOTED.fullmatch(value)
+    key = _ESCAPED.sub(r"\1", quoted[1]) if quoted else value if _BARE.fullmatch(value) else ""
+    if not 1 <= len(key) <= limits.KEY_CHARS_MAX:
+        raise Refused(
+            f"the header Idempotency-Key takes 1 to {limits.KEY_CHARS_MAX} printable ASCII characters, "
+            "in double quotes or without spaces, quotes and commas"
+        )
+    return Keyed(key, sha256(encode(operation)).digest(), operation)

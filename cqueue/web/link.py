@@ -1,0 +1,225 @@
+"""One web worker's connection to its replica: many requests, one unix socket.
+
+Requests are told apart by their id, so answers may come in any order. What greenlets ask in one
+turn of the event loop leaves in one write. It knows frames, not what is in them, and it never
+repeats a request: whether that is safe is the caller's to know.
+
+The replica may come late or go away. Meanwhile requests get `Unavailable` at once; those that were
+on their way get `OutcomeUnknown` if they change something and `Unavailable` if they only look.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+import gevent
+from gevent import socket
+from gevent.hub import Waiter
+
+from cqueue.errors import CqueueError, OutcomeUnknown, Unavailable
+from cqueue.protocol import CANCEL, DRAIN, OPERATE, FrameError, FrameReader, parse_reply, request
+
+log = logging.getLogger(__name__)
+
+Reply = tuple[int, int, int, bytes]
+"""`(request_id, outcome, log index, body)`, see cqueue.protocol."""
+
+READ_BYTES: Final = 256 * 1024
+UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Beyond this much that the replica has not taken off our hands, requests get `Unavailable`."""
+DEADLINE_MARGIN_S: Final = 2.0
+"""The replica answers in time by itself; this end only makes sure that nothing waits for ever."""
+RECONNECT_S_MIN: Final = 0.02
+RECONNECT_S_MAX: Final = 0.5
+
+_REQUEST_ID_MAX: Final = 2**32 - 1
+_READABLE: Final = 1
+_WRITABLE: Final = 2
+_SWEEP_S: Final = 1.0
+
+
+class ReplicaLink:
+    """The client end of `cqueue.protocol`. For greenlets of one thread.
+
+    waiting: {request_id: (waiter, kind, deadline on the monotonic clock)}; outgoing: frames of this
+    turn of the loop; rest: what the last write could not place; unsent_bytes: the size of both.
+    """
+
+    def __init__(self, path: str, *, request_timeout_s: float) -> None:
+        self._path = path
+        self._deadline_s = request_timeout_s + DEADLINE_MARGIN_S
+        self._hub = gevent.get_hub()
+        self._socket: Any = None
+        self._watchers: tuple[Any, ...] = ()
+        self._reader = FrameReader()
+        self._waiting: dict[int, tuple[Any, int, float]] = {}
+        self._outgoing: list[bytes] = []
+        self._rest = memoryview(b"")
+        self._unsent_bytes = 0
+        self._blocked = False
+        self._last_id = 0
+        self._closed = False
+        self.draining = False
+        self._sweep = self._hub.loop.timer(_SWEEP_S, repeat=_SWEEP_S, ref=False)
+        self._sweep.start(self._expire)
+        self._connector = gevent.spawn(self._connect)
+
+    # -- what routes call ----------------------------------------------------------------------
+
+    def ask(self, kind: int, body: bytes = b"", wait_ms: int = 0) -> Reply:
+        """Send one request and wait for its reply `(request_id, outcome, index, body)`.
+
+        Raises:
+            Unavailable: the replica is not there; nothing was done.
+            OutcomeUnknown: the connection broke, or time ran out, with an OPERATE on its way.
+        """
+        if self._socket is None:
+            raise Unavailable("this node's replica is not answering", code="not_ready")
+        if self._unsent_bytes > UNSENT_BYTES_MAX:
+            raise Unavailable("this node's replica is behind with its work", code="not_ready")
+        if self.draining:
+            wait_ms = 0
+        self._last_id = request_id = self._last_id + 1 if self._last_id < _REQUEST_ID_MAX else 1
+        waiter: Waiter[Reply] = Waiter(self._hub)
+        self._waiting[request_id] = (waiter, kind, time.monotonic() + self._deadline_s + wait_ms / 1000)
+        self._send(request(request_id, kind, body, wait_ms))
+        try:
+            return waiter.get()
+        except BaseException:
+            # Still listed: nobody answered, this greenlet is being killed. The replica shall not go on for it.
+            self._cancel(request_id)
+            raise
+
+    def drain(self) -> None:
+        """Have all waiting dequeues answered now; later ones do not wait."""
+        self.draining = True
+        if self._socket is not None:
+            self._send(request(0, DRAIN))
+
+    def close(self) -> None:
+        """Give the connection up; requests on their way end as when it breaks."""
+        self._closed = True
+        self._connector.kill()
+        self._sweep.stop()
+        self._sweep.close()
+        self._drop("this node is shutting down")
+
+    # -- connecting ----------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        pause_s = RECONNECT_S_MIN
+        while True:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.connect(self._path)
+            except OSError:
+                connection.close()
+                gevent.sleep(pause_s)
+                pause_s = min(pause_s * 2, RECONNECT_S_MAX)
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                break
+        connection.setblocking(False)
+        self._reader = FrameReader()
+        self._outgoing.clear()
+        self._rest = memoryview(b"")
+        self._unsent_bytes = 0
+        self._blocked = False
+        loop, descriptor = self._hub.loop, connection.fileno()
+        self._watchers = (loop.io(descriptor, _READABLE), loop.io(descriptor, _WRITABLE))
+        self._watchers[0].start(self._on_readable)
+        self._socket = connection
+        log.debug("replica_connected")
+
+    def _drop(self, why: str) -> None:
+        """End the connection and answer everybody who waits on it."""
+        connection, self._socket = self._socket, None
+        if connection is None:
+            return
+        for watcher in self._watchers:
+            watcher.stop()
+            watcher.close()
+        self._watchers = ()
+        connection.close()
+        waiting, self._waiting = self._waiting, {}
+        if not self._closed:
+            log.warning("replica_disconnected requests_on_their_way=%d why=%r", len(waiting), why)
+            self._connector = gevent.spawn(self._connect)
+        for waiter, kind, _ in waiting.values():
+            self._hub.loop.run_callback(waiter.throw, _lost(kind, why))
+
+    # -- bytes in and out, all in the hub --------------------------------------------------------
+
+    def _send(self, frame: bytes) -> None:
+        if not self._outgoing and not self._blocked:
+            self._hub.loop.run_callback(self._flush)
+        self._outgoing.append(frame)
+        self._unsent_bytes += len(frame)
+
+    def _flush(self) -> None:
+        while self._socket is not None:
+            if not self._rest:
+                if not self._outgoing:
+                    return
+                self._rest = memoryview(b"".join(self._outgoing))
+                self._outgoing.clear()
+            try:
+                sent = self._socket.send(self._rest)
+            except BlockingIOError:
+                self._blocked = True
+                self._watchers[1].start(self._on_writable)
+                return
+            except OSError as error:
+                self._drop(str(error))
+                return
+            self._unsent_bytes -= sent
+            self._rest = self._rest[sent:]
+
+    def _on_writable(self) -> None:
+        self._watchers[1].stop()
+        self._blocked = False
+        self._flush()
+
+    def _on_readable(self) -> None:
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._drop(str(error))
+            return
+        if not data:
+            self._drop("the replica closed the connection")
+            return
+        waiting = self._waiting
+        try:
+            for frame in self._reader.feed(data):
+                reply = parse_reply(frame)
+                waiter = waiting.pop(reply[0], None)
+                if waiter is not None:
+                    waiter[0].switch(reply)
+        except FrameError as error:
+            self._drop(f"the replica sent {error}")
+
+    # -- requests nobody answers -----------------------------------------------------------------
+
+    def _cancel(self, request_id: int) -> None:
+        if self._waiting.pop(request_id, None) is not None and self._socket is not None:
+            self._send(request(request_id, CANCEL))
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for request_id, (waiter, kind, deadline) in list(self._waiting.items()):
+            if deadline <= now:
+                self._cancel(request_id)
+                waiter.throw(_lost(kind, "this node's replica did not answer in time"))
+
+
+def _lost(kind: int, why: str) -> CqueueError:
+    if kind == OPERATE:
+        return OutcomeUnknown(f"it may or may not have been done: {why}")
+    return Unavailable(why, code="not_ready")

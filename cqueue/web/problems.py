@@ -1,0 +1,136 @@
+"""The one table of error codes: what each is called in HTTP, and how it looks (RFC 9457).
+
+Nothing else in the project knows status codes of errors. `type` is `urn:cqueue:problem:<code>`, a
+name and not an address; what each code means is in docs/protocol.md under the code itself. A caller
+knows from status and headers alone what to do next: with `Retry-After` try again then, 504 means
+the outcome is unknown, anything else is final.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from cqueue.errors import CqueueError, Unavailable
+from cqueue.protocol import decode_failure
+
+CONTENT_TYPE: Final = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One line of the table. `retry_after_s`: seconds, or None where trying again is no use."""
+
+    status: int
+    title: str
+    retry_after_s: int | None = None
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "invalid_json": Kind(400, "The body is not JSON"),
+    "not_found": Kind(404, "Not found"),
+    "method_not_allowed": Kind(405, "Method not allowed"),
+    "not_in_progress": Kind(409, "Nobody holds the job"),
+    "lease_lost": Kind(409, "The lease is no longer held"),
+    "gone": Kind(410, "The job is no longer kept"),
+    "body_too_large": Kind(413, "The body is too large"),
+    "unsupported_media_type": Kind(415, "The content type is not JSON"),
+    "invalid_field": Kind(422, "A field is wrong"),
+    "key_reused": Kind(422, "The key belongs to another request"),
+    "internal": Kind(500, "Internal error"),
+    "queue_full": Kind(503, "The queue is full", 5),
+    "keys_full": Kind(503, "No more keys can be remembered", 5),
+    "no_leader": Kind(503, "The cluster has no leader", 1),
+    "not_ready": Kind(503, "This node is not ready", 1),
+    "shutting_down": Kind(503, "This node is shutting down", 1),
+    "outcome_unknown": Kind(504, "The outcome is unknown"),
+}
+
+_CODE_BY_STATUS: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
+
+
+class Problem(Exception):
+    """An error on its way to the caller. `index`: the log index it reflects, if the replica said it."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        pointer: str | None = None,
+        retry_after_s: int | None = None,
+        index: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code if code in KINDS else "internal"
+        self.detail = detail
+        self.pointer = pointer
+        self.retry_after_s = retry_after_s
+        self.index = index
+
+    @classmethod
+    def of(cls, error: CqueueError) -> Problem:
+        """The same error, as it is shown."""
+        retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        return cls(error.code, error.detail, pointer=error.pointer, retry_after_s=retry_after_s)
+
+    @classmethod
+    def of_failure(cls, data: bytes, index: int) -> Problem:
+        """What the replica said instead of a result; `data` is an encoded `Failure`."""
+        failure = decode_failure(data)
+        return cls(failure.code, failure.detail, retry_after_s=failure.retry_after_s, index=index)
+
+
+class ProblemBody(Struct, omit_defaults=True):
+    """The JSON of a problem. `pointer` is a JSON pointer (RFC 6901) into the request's body."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    pointer: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def code_of_status(status: int) -> str | None:
+    """The code for an error that the web framework found, or None where it has none of ours."""
+    return _CODE_BY_STATUS.get(status)
+
+
+def request_id_of(environ: dict[str, Any]) -> str:
+    """The caller's `X-Request-Id` where it is safe to repeat, else a fresh one."""
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def render(problem: Problem, path: str, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    """The answer as `(status, headers, body)`; `path` is the request's path, decoded."""
+    kind = KINDS[problem.code]
+    headers = [("Content-Type", CONTENT_TYPE), ("X-Request-Id", request_id)]
+    if kind.retry_after_s is not None:
+        headers.append(("Retry-After", str(problem.retry_after_s or kind.retry_after_s)))
+    if problem.index is not None:
+        headers.append(("X-Cqueue-Index", str(problem.index)))
+    body = ProblemBody(
+        type=f"urn:cqueue:problem:{problem.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=problem.detail,
+        instance=quote(path),
+        code=problem.code,
+        request_id=request_id,
+        pointer=problem.pointer,
+    )
+    return kind.status, headers, _encode(body) + b"\n"

@@ -1,0 +1,207 @@
+"""Holds the docs to the code: what can be called, set or answered is written down, and nothing else.
+
+It reads headings, tables and links; it does not judge the prose between them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+from cqueue import config
+from cqueue.cli import main
+from cqueue.core import limits
+from cqueue.core.jobs import FINISHED, STATUSES, TRANSITIONS
+from cqueue.web import body, server, wire
+from cqueue.web.app import create_app
+from cqueue.web.link import ReplicaLink
+from cqueue.web.problems import KINDS
+
+ROOT = Path(__file__).parents[2]
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOT_OURS = {"node_modules", "build", "dist"}
+
+ROUTE = re.compile(r"(GET|PUT|POST|DELETE|PATCH) (/\S*)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def given_markdown_files() -> list[Path]:
+    """Every .md file of the project, those of tools and caches aside."""
+    return sorted(
+        path
+        for path in ROOT.rglob("*.md")
+        if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
+    )
+
+
+def prose_of(text: str) -> str:
+    """The text without its fenced blocks, in which `#` and `|` mean other things."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """{heading without its #s: what stands below it, up to the next heading of any level}."""
+    parts = re.split(r"^#{1,6} (.+)$", prose_of(text), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def rows_of(section: str) -> Iterator[list[str]]:
+    """The cells of each table row in a section; header rows and rulers aside."""
+    lines = section.splitlines()
+    for number, line in enumerate(lines):
+        is_header = number + 1 < len(lines) and re.fullmatch(r"\|[-| ]+\|", lines[number + 1])
+        if line.startswith("|") and not is_header and not re.fullmatch(r"\|[-| ]+\|", line):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def first_cells_of(section: str) -> set[str]:
+    """What the rows of a section's tables are about, without the backticks."""
+    return {row[0].strip("`") for row in rows_of(section)}
+
+
+def anchor_of(heading: str) -> str:
+    """The fragment GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def subsections_of(text: str, heading: str) -> dict[str, str]:
+    """The `###` sections below one `##` heading."""
+    chapter = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", prose_of(text), re.MULTILINE | re.DOTALL)
+    assert chapter is not None, f"no chapter {heading!r}"
+    return sections_of(chapter[1])
+
+
+def given_routes(socket_path: Path) -> set[str]:
+    """The routes of the real app, as the protocol's headings spell them. Its replica never answers."""
+    link = ReplicaLink(str(socket_path), request_timeout_s=1)
+    try:
+        return {
+            f"{method} {re.sub(r'<[^>]+>', '{id}', rule.rule)}"
+            for rule in create_app(link, body_bytes_max=1024).url_map.iter_rules()
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        }
+    finally:
+        link.close()
+
+
+def test_every_route_has_its_heading_and_every_such_heading_its_route(tmp_path: Path) -> None:
+    """`### PUT /jobs/enqueue` is there exactly if the app takes it."""
+    taken = given_routes(tmp_path / "nobody.sock")
+    written = {heading for heading in sections_of(PROTOCOL) if ROUTE.fullmatch(heading)}
+    assert written == taken
+
+
+def test_every_error_code_has_its_heading_with_its_status() -> None:
+    """A code's section opens with its status, and says so where `Retry-After` comes with it."""
+    sections = subsections_of(PROTOCOL, "Error codes")
+    assert set(sections) == set(KINDS)
+    for code, kind in KINDS.items():
+        opening = str(kind.status) if kind.retry_after_s is None else f"{kind.status} with `Retry-After`"
+        assert re.match(rf"\s*Status {re.escape(opening)}[.,]", sections[code]), code
+
+
+def test_every_error_code_is_an_answer_of_some_route() -> None:
+    """A code that no route's table lists is one that a caller does not expect."""
+    routes = "".join(subsections_of(PROTOCOL, "Routes").values()) + sections_of(PROTOCOL)["Routes"]
+    assert {code for code in KINDS if f"[`{code}`](#{code})" not in routes} == set()
+
+
+def test_the_table_of_transitions_is_the_one_in_the_code() -> None:
+    """Each row of the protocol's table is a transition, and each transition a row."""
+    rows = {tuple(cell.strip("`") for cell in row[:3]) for row in rows_of(sections_of(PROTOCOL)["Statuses"])}
+    assert rows == {(start, event, to) for (start, event), to in TRANSITIONS.items()}
+
+
+def test_the_diagram_shows_every_transition_and_no_other() -> None:
+    """The mermaid diagram's arrows are those of the code; finished statuses lead out of it."""
+    arrows = set(re.findall(r"^ +(\w+|\[\*\]) --> (\w+|\[\*\])(?:: (\w+))?$", PROTOCOL, re.MULTILINE))
+    expected: set[tuple[str, str, str]] = {(start, to, event) for (start, event), to in TRANSITIONS.items()}
+    expected |= {("[*]", STATUSES[0], "enqueue")} | {(status, "[*]", "") for status in FINISHED}
+    assert arrows == expected
+
+
+def test_every_limit_is_in_the_protocol_with_its_value() -> None:
+    """The limits' table has a row for each constant of `cqueue.core.limits`, with its figure."""
+    rows = {row[0].strip("`"): row[1] for row in rows_of(sections_of(PROTOCOL)["Limits"])}
+    bounds = {name: value for name, value in vars(limits).items() if name.isupper()}
+    assert set(rows) == set(bounds)
+    for name, value in bounds.items():
+        if isinstance(value, dict):
+            assert rows[name] == ", ".join(f"`{key}` {figure}" for key, figure in value.items()), name
+        else:
+            assert rows[name].split(" ")[0] == f"{value:,}", name
+
+
+def test_the_limits_of_the_http_api_have_their_figures() -> None:
+    """Those limits that are no part of the log's format are in a table of their own."""
+    rows = {row[0]: row[1] for row in rows_of(sections_of(PROTOCOL)["Limits of the HTTP API"])}
+    assert rows["`wait`"] == f"{wire.WAIT_S_MAX} seconds"
+    assert rows["an id or a lease token"] == f"{wire.ID_MAX:,}"
+    assert rows["nesting of a payload or result"] == f"{body.NESTING_LEVELS_MAX} levels"
+    assert rows["idle keep-alive connection"] == f"{server.KEEPALIVE_S} seconds"
+
+
+def test_every_setting_has_its_row_with_flag_variable_and_default() -> None:
+    """README's table of settings is the one of `Settings`, with `--config` beside it."""
+    rows = {row[0].strip("`"): row for row in rows_of(sections_of(README)["Settings"])}
+    settings = {config.flag_of(spec.name): spec for spec in fields(config.Settings)}
+    assert set(rows) == {"--config", *settings}
+    for flag, spec in settings.items():
+        _, variable, default, meaning = rows[flag]
+        assert variable == f"`{config.variable_of(spec.name)}`"
+        assert default == ("none" if spec.default in {"", ()} else f"`{spec.default}`")
+        assert all(f"`{choice}`" in meaning for choice in spec.metadata["choices"]), flag
+
+
+def test_the_originals_variables_are_named() -> None:
+    """Who comes from the original finds its variables."""
+    for name in config.SETTINGS_ORIGINAL:
+        assert f"`{config.ENV_PREFIX_ORIGINAL}{name.upper()}`" in README
+
+
+def commands_of(command: click.Command, words: str) -> Iterator[tuple[str, click.Command]]:
+    """A command and each one below it, with the words that call it."""
+    yield words, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from commands_of(below, f"{words} {name}")
+
+
+def test_every_command_has_its_heading_and_every_option_its_row() -> None:
+    """README's chapter on commands lists them all; options that are settings are in that table."""
+    sections = {heading.strip("`"): body for heading, body in subsections_of(README, "Commands").items()}
+    settings = first_cells_of(sections_of(README)["Settings"])
+    commands = dict(commands_of(main, "cqueue"))
+    assert set(sections) == set(commands)
+    for words, command in commands.items():
+        written = first_cells_of(sections[words]) | (settings if "(#settings)" in sections[words] else set())
+        options = {option for param in command.params if isinstance(param, click.Option) for option in param.opts}
+        assert {option for option in options if option.startswith("--")} == written, words
+
+
+@pytest.mark.parametrize("path", given_markdown_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_relative_link_is_dead(path: Path) -> None:
+    """A link to a file finds it, and a link to a heading finds that, too."""
+    for target in LINK.findall(prose_of(path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, fragment = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), f"{target}: no such file"
+        if fragment:
+            anchors = {anchor_of(heading) for heading in sections_of(file.read_text(encoding="utf-8"))}
+            assert fragment in anchors, f"{target}: no such heading"
+
+
+def test_the_example_of_a_job_has_only_documented_fields() -> None:
+    """The JSON in "The job" and the table below it are about the same fields."""
+    example = re.search(r"^## The job\n+```json\n(.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
+    assert example is not None
+    shown = set(re.findall(r'^  "(\w+)":', example[1], re.MULTILINE))
+    assert shown <= first_cells_of(sections_of(PROTOCOL)["Fields of a job"])

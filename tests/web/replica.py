@@ -1,0 +1,193 @@
+"""A replica to test the web against: the real state machine behind the real protocol, without a cluster.
+
+It serves the unix socket from a thread, applies every operation at once and stamps it with a clock
+that tests can move. Tests can also make it fall silent, refuse, break connections and go away.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from cqueue import protocol
+from cqueue.core import entry
+from cqueue.core.machine import StateMachine
+from cqueue.core.operations import Dequeued, Query
+
+_decode_query = msgspec.msgpack.Decoder(Query).decode
+_POLL_S = 0.02
+_EMPTY = msgspec.msgpack.encode(Dequeued([]))
+
+READY = protocol.NodeStatus(
+    node="127.0.0.1:3000",
+    role="leader",
+    leader="127.0.0.1:3000",
+    term=3,
+    commit_index=7,
+    applied_index=7,
+    members=[protocol.Member("127.0.0.1:3000", "self")],
+    mode="memory",
+    not_ready=None,
+)
+
+
+@dataclass
+class _Parked:
+    """A dequeue that waits. until: on the monotonic clock."""
+
+    connection: socket.socket
+    request_id: int
+    operation: bytes
+    until: float
+
+
+@dataclass
+class StandInReplica:
+    """What tests may set and read: everything without an underscore.
+
+    silent: take requests and answer none of them. failure: answer every request with this outcome.
+    garbage: answer every request with these bytes as its result.
+    clock_ahead_ms: how far log time runs ahead of the wall clock. kinds: of all requests taken in.
+    """
+
+    path: Path
+    silent: bool = False
+    failure: tuple[int, protocol.Failure] | None = None
+    garbage: bytes | None = None
+    status: protocol.NodeStatus = READY
+    clock_ahead_ms: int = 0
+    kinds: list[int] = field(default_factory=list)
+    machine: StateMachine = field(default_factory=StateMachine)
+    _parked: list[_Parked] = field(default_factory=list)
+    _readers: dict[socket.socket, protocol.FrameReader] = field(default_factory=dict)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _dropping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _number: int = 0
+
+    def start(self) -> None:
+        """Listen; the state is what it was."""
+        self._stopping.clear()
+        self.path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.path))
+        listener.listen(64)
+        self._thread = threading.Thread(target=self._serve, args=(listener,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Break all connections and listen no more."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.path.unlink(missing_ok=True)
+
+    def reset(self) -> None:
+        """An empty queue again, and every wish of the last test forgotten."""
+        self.machine = StateMachine()
+        self._number = 0
+        self.silent, self.failure, self.garbage, self.status, self.clock_ahead_ms = False, None, None, READY, 0
+        self.kinds.clear()
+
+    def drop_connections(self) -> None:
+        """Break all connections, go on listening."""
+        self._dropping.set()
+
+    @property
+    def parked(self) -> int:
+        """How many dequeues wait."""
+        return len(self._parked)
+
+    def _serve(self, listener: socket.socket) -> None:
+        with selectors.DefaultSelector() as selector, listener:
+            selector.register(listener, selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                for key, _ in selector.select(_POLL_S):
+                    if key.fileobj is listener:
+                        connection = listener.accept()[0]
+                        self._readers[connection] = protocol.FrameReader()
+                        selector.register(connection, selectors.EVENT_READ)
+                    elif isinstance(key.fileobj, socket.socket):
+                        self._read(selector, key.fileobj)
+                if self._dropping.is_set():
+                    self._close_all(selector)
+                    self._dropping.clear()
+                self._wake(everybody=False)
+            self._close_all(selector)
+
+    def _read(self, selector: selectors.BaseSelector, connection: socket.socket) -> None:
+        try:
+            data = connection.recv(1024 * 1024)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._close(selector, connection)
+            return
+        for frame in self._readers[connection].feed(data):
+            try:
+                self._take(connection, *protocol.parse_request(frame))
+            except (BrokenPipeError, ConnectionError):
+                self._close(selector, connection)
+                return
+
+    def _take(self, connection: socket.socket, request_id: int, kind: int, wait_ms: int, body: bytes) -> None:
+        self.kinds.append(kind)
+        if kind == protocol.CANCEL:
+            self._parked = [parked for parked in self._parked if parked.request_id != request_id]
+        elif kind == protocol.DRAIN:
+            self._wake(everybody=True)
+        elif self.silent:
+            return
+        elif self.failure is not None:
+            outcome, failure = self.failure
+            self._send(connection, request_id, protocol.encode(failure), outcome)
+        elif self.garbage is not None:
+            self._send(connection, request_id, self.garbage)
+        elif kind == protocol.STATUS:
+            self._send(connection, request_id, protocol.encode(self.status))
+        elif kind in (protocol.QUERY, protocol.PEEK):
+            self._send(connection, request_id, protocol.encode(self.machine.query(_decode_query(body))))
+        else:
+            result = self._apply(body)
+            if result == _EMPTY and wait_ms:
+                until = time.monotonic() + wait_ms / 1000
+                self._parked.append(_Parked(connection, request_id, body, until))
+            else:
+                self._send(connection, request_id, result)
+                self._wake(everybody=False)
+
+    def _apply(self, operation: bytes) -> bytes:
+        self._number += 1
+        now_ms = time.time_ns() // 1_000_000 + self.clock_ahead_ms
+        data = entry.stamp(entry.encode(1, self._number, self._number, [operation]), now_ms)
+        results = self.machine.apply(self._number, data).results
+        assert results is not None
+        return protocol.encode(results[0])
+
+    def _wake(self, *, everybody: bool) -> None:
+        """Answer the waiting dequeues whose job or whose time has come."""
+        now = time.monotonic()
+        for parked in list(self._parked):
+            result = self._apply(parked.operation) if len(self.machine.ready) else _EMPTY
+            if result != _EMPTY or everybody or parked.until <= now:
+                self._parked.remove(parked)
+                self._send(parked.connection, parked.request_id, result)
+
+    def _send(self, connection: socket.socket, request_id: int, body: bytes, outcome: int = protocol.RESULT) -> None:
+        connection.sendall(protocol.reply(request_id, outcome, self.machine.applied_index, body))
+
+    def _close_all(self, selector: selectors.BaseSelector) -> None:
+        for connection in list(self._readers):
+            self._close(selector, connection)
+
+    def _close(self, selector: selectors.BaseSelector, connection: socket.socket) -> None:
+        selector.unregister(connection)
+        del self._readers[connection]
+        self._parked = [parked for parked in self._parked if parked.connection is not connection]
+        connection.close()

@@ -1,0 +1,16 @@
+"""Run the web as a process of its own: `python -m tests.web.serve LISTEN_FD REPLICA_PATH NAME=VALUE...`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from cqueue.config import Settings
+from cqueue.web.server import serve
+
+if __name__ == "__main__":
+    listen_fd, replica_path, *settings = sys.argv[1:]
+    logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s %(message)s")
+    values: dict[str, Any] = {name: int(value) for name, value in (setting.split("=") for setting in settings)}
+    serve(Settings(**values), int(listen_fd), replica_path)
