@@ -36,9 +36,8 @@ layers: $(DEV)
 	$(BIN)/lint-imports
 
 unit: $(DEV)
-	$(BIN)/coverage erase
-	$(BIN)/pytest -n 2 -m "not docker" --cov --cov-report= tests
-	$(BIN)/coverage report --include 'cqueue/core/*' --fail-under 100 --show-missing
+	$(BIN)/pytest -n 2 tests/core --cov=cqueue.core --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/pytest -n 2 --ignore=tests/core --ignore=tests/docker tests
 
 docker: $(DEV) ## tests with a real Docker engine
 	tests/docker/engine.sh $(BIN)/pytest -m docker tests/docker

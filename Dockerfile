@@ -1,0 +1,61 @@
+# One image for every node: `docker build -t cqueue .` needs nothing but this directory.
+# The build stage fills a virtual environment; the final stage is the base image plus that directory.
+
+FROM python:3.11-slim-bookworm AS build
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+
+# The build tools and what cqueue depends on, all by hash. Neither environment gets a pip of its own:
+# nothing is to be installed in the final image. This layer is made anew only when the pins change.
+COPY requirements/build.txt requirements/run.txt requirements/
+RUN python -m venv --without-pip /opt/build \
+    && python -m pip --python /opt/build/bin/python install --require-hashes -r requirements/build.txt \
+    && python -m venv --without-pip /opt/cqueue \
+    && python -m pip --python /opt/cqueue/bin/python install --require-hashes -r requirements/run.txt
+
+COPY LICENSE README.md pyproject.toml ./
+COPY cqueue cqueue
+RUN python -m pip --python /opt/build/bin/python wheel --no-build-isolation --no-deps --wheel-dir /opt/wheels . \
+    && python -m pip --python /opt/cqueue/bin/python install --no-deps --no-index /opt/wheels/*.whl
+
+
+FROM python:3.11-slim-bookworm
+
+# The data directory, and the place for what an operator mounts (the cluster's secret). A new named
+# volume takes over the owner of the directory it is mounted on.
+RUN groupadd --gid 10001 cqueue \
+    && useradd --uid 10001 --gid cqueue --no-create-home --home-dir /var/lib/cqueue --shell /usr/sbin/nologin cqueue \
+    && install -d -o cqueue -g cqueue -m 0750 /etc/cqueue /var/lib/cqueue
+COPY --from=build /opt/cqueue /opt/cqueue
+
+# 0.0.0.0: nobody reaches a container's loopback address; which ports are published decides who gets in.
+ENV CQUEUE_ADDR=0.0.0.0 \
+    PATH=/opt/cqueue/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+
+# In numbers, so that an orchestrator can tell that this is not root. The user writes to /tmp and
+# /var/lib/cqueue; everything else can be mounted read-only.
+USER 10001:10001
+WORKDIR /var/lib/cqueue
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+# Asked with a bare socket: Python's HTTP client takes three times as long to load.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-ISc", "import os, socket; node = socket.create_connection(('127.0.0.1', int(os.environ.get('CQUEUE_PORT', 3000))), 4); node.sendall(b'GET /readyz HTTP/1.0\\r\\n\\r\\n'); raise SystemExit(node.recv(12)[9:] != b'200')"]
+ENTRYPOINT ["cqueue"]
+CMD ["serve"]
+
+# Last, as they change with every build: `--build-arg VERSION=1.2.3 --build-arg REVISION=<commit>`.
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="cqueue" \
+      org.opencontainers.image.description="A job queue you run with one command and use with curl, and that keeps every accepted job when a machine dies." \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.source="https://github.com/cqueue/cqueue" \
+      org.opencontainers.image.documentation="https://github.com/cqueue/cqueue/tree/main/docs" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
