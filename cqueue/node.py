@@ -57,11 +57,9 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     logs.configure(settings.log_level)
     listener = bind(settings)
-    with tempfile.TemporaryDirectory(prefix="cqueue-") as private, listener:
+    with listener, _private_directory() as private:
         inbox_path = str(Path(private) / "replica.sock")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inbox:
-            inbox.bind(inbox_path)
-            inbox.listen(_BACKLOG)
+        with _listen_unix(inbox_path) as inbox:
             ready, started = os.pipe()
             replica = fork(
                 lambda: _run_replica(settings, listener, inbox, Path(private), started), ignore_interrupt=True
@@ -156,6 +154,25 @@ def _run_web(settings: Settings, listener: socket.socket, inbox_path: str) -> No
     from cqueue.web import server  # noqa: PLC0415 - the replica and the supervisor must not load it
 
     server.serve(settings, listener.fileno(), inbox_path)
+
+
+def _private_directory() -> tempfile.TemporaryDirectory[str]:
+    """A directory for this node alone: its socket, and what need not outlive it."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="cqueue-")
+    except OSError as error:
+        raise Unusable(f"TMPDIR: a directory that can be written to is needed: {error.strerror}") from error
+
+
+def _listen_unix(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        raise Unusable(f"TMPDIR: cannot listen on {path}: {error}") from error
+    listener.listen(_BACKLOG)
+    return listener
 
 
 def bind(settings: Settings) -> socket.socket:

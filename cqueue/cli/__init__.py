@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from cqueue import __version__
-from cqueue.config import ENV_PREFIX, Settings, flag_of, load, variable_of
+from cqueue.config import ENV_PREFIX, LOG_LEVELS, Settings, flag_of, load, variable_of
 from cqueue.errors import Unusable
 
 DOCS_URL = "https://github.com/cqueue/cqueue/tree/main/docs"
@@ -81,7 +81,13 @@ def serve(**flags: Any) -> None:
 @main.command()
 @click.option("--port", default=3001, show_default=True, type=click.IntRange(1, 65000), help="Port of the first node.")
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 9), help="How many nodes.")
-@click.option("--log-level", default="warning", show_default=True, help="Least severe log lines of the nodes.")
+@click.option(
+    "--log-level",
+    default="warning",
+    show_default=True,
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    help="Least severe log lines to show of the nodes.",
+)
 def dev(port: int, nodes: int, log_level: str) -> None:
     """Serve a cluster on this machine, in one terminal, in memory.
 

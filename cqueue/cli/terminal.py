@@ -7,6 +7,7 @@ that is killed is started again. There is one loop and no thread: pipes and sign
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import selectors
 import signal
@@ -14,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,10 +23,16 @@ import click
 
 from cqueue import node
 from cqueue.config import Settings, load
+from cqueue.errors import Unusable
 from cqueue.processes import fork
 
+RAFT_PORTS_ABOVE: Final = 1000
+"""The nodes talk to each other on ports this far above those of their clients."""
 RESTART_S: Final = 2.0
 STOP_S_MAX: Final = 11.0
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_LEVEL: Final = re.compile(rf"\S+Z ({'|'.join(_LEVELS)})\b")
+_ELECTED: Final = re.compile(r" leader_elected .*term=(\d+)")
 _COLOURS: Final = (
     "cyan",
     "magenta",
@@ -64,17 +72,17 @@ def run(port: int, count: int, log_level: str) -> int:
     ]
     for each in nodes:
         node.bind(each.settings).close()
-    return _Terminal(nodes).run()
+    return _Terminal(nodes, log_level).run()
 
 
 def _settings(port: int, count: int, log_level: str) -> list[Settings]:
-    raft_addrs = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+    raft_addrs = [f"127.0.0.1:{_raft_port(port + RAFT_PORTS_ABOVE + position)}" for position in range(count)]
     secret = secrets.token_hex(32)
     return [
         load(
             {
                 "port": port + position,
-                "log_level": log_level,
+                "log_level": "debug" if log_level == "debug" else "info",
                 "workers": 1,
                 "raft_addr": raft_addr,
                 "peers": ",".join(peer for peer in raft_addrs if peer != raft_addr),
@@ -86,24 +94,28 @@ def _settings(port: int, count: int, log_level: str) -> list[Settings]:
     ]
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports for the nodes' links, for as long as this process lives.
+def _raft_port(wanted: int) -> int:
+    """The wanted port, so that names in `/cluster` tell the nodes apart; any free one where it is taken.
 
-    They stay bound here, not listening, so that nobody else is given one while a node is down.
+    It stays bound here, not listening, so that nobody else is given it while its node is down.
     """
-    for _ in range(count):
+    for port in (wanted, 0):
         kept = socket.socket()
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.bind(("127.0.0.1", 0))
-        _KEPT.append(kept)
-    return [int(kept.getsockname()[1]) for kept in _KEPT[-count:]]
+        with suppress(OSError, OverflowError):
+            kept.bind(("127.0.0.1", port))
+            _KEPT.append(kept)
+            return int(kept.getsockname()[1])
+        kept.close()
+    raise Unusable("no port is free on 127.0.0.1")
 
 
 class _Terminal:
     """Starts the nodes, shows what they say, starts them again, ends them."""
 
-    def __init__(self, nodes: list[_Node]) -> None:
+    def __init__(self, nodes: list[_Node], log_level: str) -> None:
         self._nodes = nodes
+        self._log_level = _LEVELS.index(log_level.upper())
         self._selector = selectors.DefaultSelector()
         self._stopping = 0
         self._announced = 0
@@ -151,12 +163,21 @@ class _Terminal:
             data = os.read(reader, 65536)
             *lines, each.unfinished = (each.unfinished + data).split(b"\n")
             for line in lines:
-                self._say(each, line.decode(errors="replace"))
+                self._pass_on(each, line.decode(errors="replace"))
             if not data:
                 self._selector.unregister(reader)
                 os.close(reader)
 
         return show
+
+    def _pass_on(self, each: _Node, line: str) -> None:
+        """Show a node's line if it is severe enough, and in any case who leads."""
+        elected = _ELECTED.search(line)
+        level = _LEVEL.match(line)
+        if elected:
+            self._say(each, f"is the leader now, term {elected[1]}")
+        elif level is None or _LEVELS.index(level[1]) >= self._log_level:
+            self._say(each, line)
 
     def _say(self, each: _Node, line: str) -> None:
         click.echo(click.style(f"{each.name} │ ", fg=each.colour) + line, err=True)
