@@ -33,14 +33,16 @@ class Deadlines:
             for job_id in bucket:
                 yield due_ms, job_id
 
-    def add(self, due_ms: int, job_id: int) -> None:
-        """Remember that `job_id` is due at `due_ms`."""
+    def add(self, due_ms: int, job_ids: list[int]) -> None:
+        """Remember that all of `job_ids` are due at `due_ms`."""
+        if not job_ids:
+            return
         bucket = self._buckets.get(due_ms)
         if bucket is None:
-            self._buckets[due_ms] = {job_id: None}
+            self._buckets[due_ms] = dict.fromkeys(job_ids)
             heappush(self._times, due_ms)
         else:
-            bucket[job_id] = None
+            bucket.update(dict.fromkeys(job_ids))
             if due_ms == self._sorted_ms:
                 self._sorted_ms = -1
 

@@ -140,7 +140,8 @@ class StateMachine:
         first = self.next_id
         ids = list(range(first, first + len(news)))
         self.next_id = first + len(news)
-        now_ms, jobs, add, priority_of = self.now_ms, self.jobs, self.ready.add, limits.PRIORITY_BY_TYPE.get
+        now_ms, jobs, priority_of = self.now_ms, self.jobs, limits.PRIORITY_BY_TYPE.get
+        by_priority: dict[int, list[int]] = {}
         for job_id, new in zip(ids, news, strict=True):
             priority = priority_of(new.type, limits.PRIORITY_DEFAULT)
             jobs[job_id] = Job(
@@ -153,12 +154,14 @@ class StateMachine:
                 now_ms,
                 max_attempts=limits.ATTEMPTS_MAX_DEFAULT,
             )
-            add(priority, job_id)
+            by_priority.setdefault(priority, []).append(job_id)
+        for priority, ranked in by_priority.items():
+            self.ready.add(priority, ranked)
         self._count(DEFAULT_QUEUE)[QUEUED] += len(news)
         return Enqueued(ids)
 
     def _dequeue(self, operation: Dequeue) -> Dequeued:
-        ready, jobs, add_lease = self.ready, self.jobs, self.leases.add
+        ready, jobs = self.ready, self.jobs
         expires_ms = self.now_ms + operation.lease_ms
         handed_out: list[Job] = []
         payload_bytes = 0
@@ -175,8 +178,8 @@ class StateMachine:
             job.lease_expires_ms = expires_ms
             job.consumer = operation.consumer
             self.next_token += 1
-            add_lease(expires_ms, job_id)
             handed_out.append(job)
+        self.leases.add(expires_ms, [job.id for job in handed_out])
         return Dequeued(handed_out)
 
     def _conclude(self, operation: Conclude) -> Settled:
@@ -352,9 +355,9 @@ class StateMachine:
             machine.jobs[job.id] = job
             machine._count(job.queue)[job.status] += 1
             if job.status == QUEUED:
-                machine.ready.add(job.priority, job.id)
+                machine.ready.add(job.priority, [job.id])
             elif job.status not in FINISHED:
-                machine.leases.add(job.lease_expires_ms, job.id)
+                machine.leases.add(job.lease_expires_ms, [job.id])
         return machine
 
 

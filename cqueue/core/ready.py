@@ -46,10 +46,10 @@ class ReadyJobs:
             for job_id in merge(rank.fresh, sorted(rank.returned)):
                 yield priority, job_id
 
-    def add(self, priority: int, job_id: int) -> None:
-        """Add a new job; its id must be above every id added before at this priority."""
-        self._rank(priority).fresh.append(job_id)
-        self._size += 1
+    def add(self, priority: int, job_ids: list[int]) -> None:
+        """Add new jobs, at least one; ids ascend, and are above every id added before at this priority."""
+        self._rank(priority).fresh.extend(job_ids)
+        self._size += len(job_ids)
 
     def put_back(self, priority: int, job_id: int) -> None:
         """Add a job that was handed out before; it goes where its id belongs, not to the end."""

@@ -22,7 +22,7 @@ class DeadlinesAgainstAList(RuleBasedStateMachine):
     def add(self, due_ms: int, job_id: int) -> None:
         """A job has one deadline at a time."""
         if job_id not in [known for _, known in self.due]:
-            self.deadlines.add(due_ms, job_id)
+            self.deadlines.add(due_ms, [job_id])
             self.due.append((due_ms, job_id))
 
     @precondition(lambda self: self.due)
@@ -54,10 +54,10 @@ TestDeadlinesAgainstAList.settings = settings(max_examples=50, stateful_step_cou
 def test_times_of_met_deadlines_do_not_pile_up() -> None:
     """A million jobs concluded before their leases end leave next to nothing behind."""
     deadlines = Deadlines()
-    deadlines.add(9_000_000, 2)
-    deadlines.add(1, 1)
+    deadlines.add(9_000_000, [2])
+    deadlines.add(1, [1])
     for n in range(20 * module._STALE_TIMES_MAX):
-        deadlines.add(1_000 + n, 3)
+        deadlines.add(1_000 + n, [3])
         deadlines.discard(1_000 + n, 3)
         assert len(deadlines._times) <= module._STALE_TIMES_MAX + 5
         assert deadlines.next_ms() == 1
@@ -70,10 +70,10 @@ def test_a_slice_leaves_the_rest_of_its_millisecond_in_order() -> None:
     """Also when another job comes to the same millisecond between two slices."""
     deadlines = Deadlines()
     for job_id in (5, 3, 9, 1):
-        deadlines.add(100, job_id)
+        deadlines.add(100, [job_id])
     assert deadlines.take_due(99, 2) == []
     assert deadlines.take_due(100, 2) == [1, 3]
-    deadlines.add(100, 2)
+    deadlines.add(100, [2])
     assert deadlines.take_due(100, 2) == [2, 5]
     assert deadlines.take_due(100, 2) == [9]
     assert deadlines.take_due(100, 2) == []

@@ -48,7 +48,7 @@ def lose_a_job(machine: StateMachine) -> None:
 def mix_up_the_order(machine: StateMachine) -> None:
     """Job 5 stands behind job 6."""
     machine.ready.pop()
-    machine.ready.add(500, 5)
+    machine.ready.add(500, [5])
 
 
 def refile(machine: StateMachine) -> None:
@@ -80,9 +80,9 @@ BREACHES: list[tuple[Callable[[StateMachine], object], list[str]]] = [
         ["queue other counts QUEUED instead of every status once"],
     ),
     (lambda m: m.ready.pop(), ["job 5 belongs in ready at priority 500, but it is not there"]),
-    (lambda m: m.ready.add(500, 9), ["job 9 is in ready at priority 500, but it is unknown"]),
+    (lambda m: m.ready.add(500, [9]), ["job 9 is in ready at priority 500, but it is unknown"]),
     (
-        lambda m: m.ready.add(0, 6),
+        lambda m: m.ready.add(0, [6]),
         ["job 6 is in ready at priority 0, but it is QUEUED"],
     ),
     (
@@ -98,11 +98,11 @@ BREACHES: list[tuple[Callable[[StateMachine], object], list[str]]] = [
         [f"job 3 belongs in leases until {END_MS}, but it is not there"],
     ),
     (
-        lambda m: m.leases.add(END_MS, 5),
+        lambda m: m.leases.add(END_MS, [5]),
         [f"job 5 is in leases until {END_MS}, but it is QUEUED"],
     ),
     (
-        lambda m: m.leases.add(END_MS, 2),
+        lambda m: m.leases.add(END_MS, [2]),
         [f"job 2 is in leases until {END_MS}, but it is CONCLUDED"],
     ),
     (

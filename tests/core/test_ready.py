@@ -24,7 +24,7 @@ class ReadyAgainstASortedList(RuleBasedStateMachine):
     def add(self, priority: int, count: int) -> None:
         """New jobs."""
         for _ in range(count):
-            self.ready.add(priority, self.next_id)
+            self.ready.add(priority, [self.next_id])
             self.waiting.append((priority, self.next_id))
             self.next_id += 1
 
