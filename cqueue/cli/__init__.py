@@ -106,11 +106,21 @@ def dev(port: int, nodes: int, log_level: str) -> None:
 @click.option(
     "--faults", default="all", show_default=True, metavar="NAME,...", help="Kinds of faults; all, none or some."
 )
+@click.option("--without", metavar="MEND", help="Take a mend away, to see what it is worth.")
 @click.option("--jobs", default=0, show_default=True, type=click.IntRange(0, 256), help="Processes; 0: one a core.")
 @click.option("--story", is_flag=True, help="Tell what happened, even where nothing broke.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
 def simulate(  # noqa: PLR0917 - click passes them by name
-    seed: str, count: int, nodes: int, seconds: float, faults: str, jobs: int, *, story: bool, as_json: bool
+    seed: str,
+    count: int,
+    nodes: int,
+    seconds: float,
+    faults: str,
+    without: str | None,
+    jobs: int,
+    *,
+    story: bool,
+    as_json: bool,
 ) -> None:
     """Run real replicas on a simulated network, disk and clock, and look for lost or doubled jobs.
 
@@ -118,13 +128,16 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     """
     from cqueue.cli import seeds  # noqa: PLC0415 - only this command loads the simulator
     from cqueue.simulation.faults import KINDS  # noqa: PLC0415
+    from cqueue.simulation.unmended import MENDS  # noqa: PLC0415
 
     kinds = KINDS if faults == "all" else frozenset(name for name in faults.split(",") if name != "none")
     unknown = sorted(kinds - KINDS)
     if unknown:
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(sorted(KINDS))}", param_hint="--faults")
+    if without is not None and without not in MENDS:
+        raise click.BadParameter(f"{without!r} is none of {', '.join(MENDS)}", param_hint="--without")
     chosen = seeds.parse(seed) if seed else seeds.fresh(count)
-    plan = seeds.Plan(nodes=nodes, seconds=seconds, faults=kinds, jobs=jobs)
+    plan = seeds.Plan(nodes=nodes, seconds=seconds, faults=kinds, without=without, jobs=jobs)
     sys.exit(seeds.simulate(chosen, plan, as_json=as_json, story=story))
 
 

@@ -39,11 +39,15 @@ class Plan:
     nodes: int
     seconds: float
     faults: frozenset[str]
+    without: str | None
     jobs: int
 
     def play(self, seeds: range) -> list[Verdict]:
         """Run seeds one after the other."""
-        return [run(seed, nodes=self.nodes, seconds=self.seconds, faults=self.faults) for seed in seeds]
+        return [
+            run(seed, nodes=self.nodes, seconds=self.seconds, faults=self.faults, without=self.without)
+            for seed in seeds
+        ]
 
 
 def simulate(seeds: range, plan: Plan, *, as_json: bool, story: bool) -> int:

@@ -54,7 +54,7 @@ _OFF: Final[dict[str, tuple[Any, str, Any]]] = {
     "whole-is-kept": (Journal, "is_whole", property(len, lambda _self, _value: None)),
 }
 
-NAMES: Final = tuple(_OFF)
+MENDS: Final = tuple(_OFF)
 
 
 @contextmanager

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
 from flask import Response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_NO_CONTENT = 204
-_JSON = ("Content-Type", "application/json")
+_NO_CONTENT: Final = 204
+_JSON: Final = ("Content-Type", "application/json")
+_STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
-class Answer(Response):
-    """A finished answer.
+class _Response(Response):
+    default_mimetype = None
+
+
+class Answer:
+    """A finished answer, which is a WSGI application: everything in it is known to be right.
 
     Args:
         status: the HTTP status; 204 has no body and no content type.
@@ -24,22 +30,25 @@ class Answer(Response):
         headers: more headers.
     """
 
-    default_mimetype = None
+    __slots__ = ("_body", "_headers", "_status")
 
     def __init__(
         self, status: int, body: bytes, index: int | None = None, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        lines = [*headers]
+        self._status = _STATUS_LINES[status]
+        self._headers = [*headers]
+        self._body = body
         if index is not None:
-            lines.append(("X-Cqueue-Index", str(index)))
-        if status == _NO_CONTENT:
-            super().__init__(None, status, lines)
-        else:
-            lines.append(_JSON)
-            super().__init__(body + b"\n", status, lines)
+            self._headers.append(("X-Cqueue-Index", str(index)))
+        if status != _NO_CONTENT:
+            self._body = body + b"\n"
+            self._headers += (_JSON, ("Content-Length", str(len(self._body))))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Hand it to the server."""
-        # Everything is in place: the general way would look over headers that are known to be right.
-        start_response(self.status, self.headers.to_wsgi_list())
-        return () if environ["REQUEST_METHOD"] == "HEAD" else cast("list[bytes]", self.response)
+        start_response(self._status, self._headers)
+        return () if environ["REQUEST_METHOD"] == "HEAD" else (self._body,)
+
+    def response(self) -> Response:
+        """The same as Flask wants it."""
+        return _Response(self._body, self._status, self._headers)

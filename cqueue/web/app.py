@@ -17,6 +17,7 @@ from cqueue.web import cluster, problems, wire
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
 from cqueue.web.problems import Problem
+from cqueue.web.short_way import ShortWay
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +53,14 @@ def create_app(link: ReplicaLink, *, body_bytes_max: int) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
     app.url_map.converters["id"] = _IdConverter
     app.url_map.merge_slashes = False
-    JobRoutes(link, body_bytes_max=body_bytes_max).add_to(app)
+    routes = JobRoutes(link, body_bytes_max=body_bytes_max)
+    routes.add_to(app)
     cluster.add_routes(app, link)
     app.register_error_handler(Problem, _show)
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)
     app.register_error_handler(Exception, _show_unexpected)
+    app.wsgi_app = ShortWay(app, routes)  # type: ignore[method-assign]
     return app
 
 

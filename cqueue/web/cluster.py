@@ -14,7 +14,7 @@ from cqueue.web.link import ReplicaLink
 from cqueue.web.problems import Problem
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from flask import Flask, Response
 
 DOCS_URL: Final = "https://github.com/cqueue/cqueue/tree/main/docs"
 
@@ -32,26 +32,26 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
         return decode_status(data), index
 
     @app.get("/cluster")
-    def cluster() -> Answer:
+    def cluster() -> Response:
         status, index = node_status()
-        return Answer(200, wire.cluster_json(status), index)
+        return Answer(200, wire.cluster_json(status), index).response()
 
     @app.get("/livez")
-    def livez() -> Answer:
-        return Answer(200, _ALIVE)
+    def livez() -> Response:
+        return Answer(200, _ALIVE).response()
 
     @app.get("/readyz")
     @app.get("/healthz")
-    def readyz() -> Answer:
+    def readyz() -> Response:
         if link.draining:
             raise Problem("shutting_down", "this node is shutting down")
         status, index = node_status()
         if status.not_ready is not None:
             raise Problem("not_ready", status.not_ready, index=index)
-        return Answer(200, _READY, index)
+        return Answer(200, _READY, index).response()
 
     @app.get("/")
-    def root() -> Answer:
+    def root() -> Response:
         # Made when asked: only then are all routes known.
         routes = sorted(
             f"{method} {rule.rule.replace('<id:job_id>', '{id}')}"
@@ -59,4 +59,4 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         )
         greeting = {"name": "cqueue", "version": cqueue.__version__, "docs": DOCS_URL, "routes": routes}
-        return Answer(200, msgspec.json.format(msgspec.json.encode(greeting), indent=2))
+        return Answer(200, msgspec.json.format(msgspec.json.encode(greeting), indent=2)).response()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
-from flask import request
+from flask import Response, request
 
 from cqueue.core.operations import Conclude, Dequeue, Enqueue, GetJob, GetStats, Operation, Query, Refusal
 from cqueue.errors import Refused
@@ -17,6 +17,7 @@ from cqueue.web.link import ReplicaLink
 from cqueue.web.problems import Problem
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
     from flask import Flask
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ _LOOK_KINDS: Final = {"linearizable": QUERY, "stale": PEEK}
 
 
 class JobRoutes:
-    """The routes, over the replica at the other end of `link`."""
+    """The routes, over the replica at the other end of `link`. Each takes the WSGI environment of its request."""
 
     def __init__(self, link: ReplicaLink, *, body_bytes_max: int) -> None:
         self._link = link
@@ -42,57 +43,60 @@ class JobRoutes:
             ("GET", "/jobs/<id:job_id>", self.job),
             ("GET", "/jobs/stats", self.stats),
         ):
-            app.add_url_rule(rule, view.__name__, view, methods=[method])
+            app.add_url_rule(rule, rule, _flask_view(view), methods=[method])
 
-    def enqueue(self) -> Answer:
+    def enqueue(self, environ: WSGIEnvironment) -> Answer:
         """Add one job or many."""
-        operation, many = wire.enqueue(self._read())
-        enqueued, index = self._operate(wire.decode_enqueued, operation)
+        operation, many = wire.enqueue(self._read(environ))
+        enqueued, index = self._operate(environ, wire.decode_enqueued, operation)
         location = () if many else (("Location", f"/jobs/{enqueued.ids[0]}"),)
         return Answer(201, wire.enqueued_json(enqueued.ids, many=many), index, location)
 
-    def dequeue(self) -> Answer:
+    def dequeue(self, environ: WSGIEnvironment) -> Answer:
         """Hand out one job or many, waiting for the first one if asked to."""
-        data = self._read()
-        operation, many, wait_ms = wire.dequeue(data, headers.consumer(request.environ))
-        dequeued, index = self._operate(wire.decode_dequeued, operation, wait_ms)
+        data = self._read(environ)
+        operation, many, wait_ms = wire.dequeue(data, headers.consumer(environ))
+        dequeued, index = self._operate(environ, wire.decode_dequeued, operation, wait_ms)
         if many:
             return Answer(200, wire.jobs_json(dequeued.jobs), index)
         if not dequeued.jobs:
             return Answer(204, b"", index)
         return Answer(200, wire.job_json(dequeued.jobs[0]), index)
 
-    def conclude(self, job_id: int) -> Answer:
+    def conclude(self, environ: WSGIEnvironment, job_id: int) -> Answer:
         """Conclude the job in the path."""
-        job, index = self._operate(wire.decode_settled_one, wire.conclude(self._read(), job_id))
+        job, index = self._operate(environ, wire.decode_settled_one, wire.conclude(self._read(environ), job_id))
         return Answer(200, wire.job_json(job), index)
 
-    def conclude_many(self) -> Answer:
+    def conclude_many(self, environ: WSGIEnvironment) -> Answer:
         """Conclude the jobs in the body, each on its own."""
-        operation = wire.conclude_many(self._read())
-        outcomes, index = self._operate(wire.decode_settled, operation)
+        operation = wire.conclude_many(self._read(environ))
+        outcomes, index = self._operate(environ, wire.decode_settled, operation)
         return Answer(200, wire.results_json(operation, outcomes), index)
 
-    def job(self, job_id: int) -> Answer:
+    def job(self, environ: WSGIEnvironment, job_id: int) -> Answer:
         """Show one job."""
-        found, index = self._ask(wire.decode_found, _look_kind(request.environ), GetJob(job_id))
+        found, index = self._ask(wire.decode_found, _look_kind(environ), GetJob(job_id))
         return Answer(200, wire.job_json(found.job), index)
 
-    def stats(self) -> Answer:
+    def stats(self, environ: WSGIEnvironment) -> Answer:
         """Count the jobs."""
-        counts, index = self._ask(wire.decode_stats, _look_kind(request.environ), GetStats())
+        counts, index = self._ask(wire.decode_stats, _look_kind(environ), GetStats())
         return Answer(200, wire.stats_json(counts), index)
 
-    def _read(self) -> bytes:
-        environ = request.environ
+    def _read(self, environ: WSGIEnvironment) -> bytes:
         if environ["QUERY_STRING"]:
             _refuse_parameters(_parameters(environ))
         return body.read(environ, self._body_bytes_max)
 
     def _operate(
-        self, decode: Callable[[bytes], T | Refusal], operation: Enqueue | Dequeue | Conclude, wait_ms: int = 0
+        self,
+        environ: WSGIEnvironment,
+        decode: Callable[[bytes], T | Refusal],
+        operation: Enqueue | Dequeue | Conclude,
+        wait_ms: int = 0,
     ) -> tuple[T, int]:
-        return self._ask(decode, OPERATE, headers.under_key(request.environ, operation), wait_ms)
+        return self._ask(decode, OPERATE, headers.under_key(environ, operation), wait_ms)
 
     def _ask(
         self, decode: Callable[[bytes], T | Refusal], kind: int, asked: Operation | Query, wait_ms: int = 0
@@ -104,6 +108,10 @@ class JobRoutes:
         if isinstance(result, Refusal):
             raise Problem(result.code, result.detail, index=index)
         return result, index
+
+
+def _flask_view(route: Callable[..., Answer]) -> Callable[..., Response]:
+    return lambda **values: route(request.environ, **values).response()
 
 
 def _look_kind(environ: dict[str, Any]) -> int:

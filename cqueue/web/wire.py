@@ -97,20 +97,22 @@ def enqueue(data: bytes) -> tuple[Enqueue, bool]:
     """The operation, and whether the body was an array."""
     if data.lstrip()[:1] == b"[":
         news = body.decode(_decode_enqueue_many, data)
-        return Enqueue([_new_job(new, f"/{position}") for position, new in enumerate(news)]), True
+        return Enqueue([_new_job(new, position) for position, new in enumerate(news)]), True
     new = body.decode(_decode_enqueue, data) if data else EnqueueBody()
-    return Enqueue([_new_job(new, "")]), False
+    return Enqueue([_new_job(new, None)]), False
 
 
-def _new_job(new: EnqueueBody, pointer: str) -> NewJob:
-    type_name, original = new.type, new.type_original
-    if original is not UNSET:
+def _new_job(new: EnqueueBody, position: int | None) -> NewJob:
+    """The job that `new` describes; position: where it stands in an array, None where there is none."""
+    type_name, payload = new.type, new.payload
+    if new.type_original is not UNSET:
         if type_name is not UNSET:
-            raise body.invalid_field(f"{pointer}/Type", "the same as `type`, which is there too; send one of them")
-        type_name = original
+            pointer = f"{_place(position)}/Type"
+            raise body.invalid_field(pointer, "the same as `type`, which is there too; send one of them")
+        type_name = new.type_original
     return NewJob(
         TYPE_DEFAULT if type_name is UNSET else type_name,
-        b"null" if new.payload is UNSET else _json(new.payload, pointer, "payload"),
+        b"null" if payload is UNSET else _json(payload, "", position, "payload"),
     )
 
 
@@ -128,7 +130,7 @@ def dequeue(data: bytes, consumer: str | None) -> tuple[Dequeue, bool, int]:
 def conclude(data: bytes, job_id: int) -> Conclude:
     """The operation for the one job `job_id`."""
     said = body.decode(_decode_conclude, data) if data else ConcludeBody()
-    return Conclude([_conclusion(job_id, said, "")])
+    return Conclude([_conclusion(job_id, said, None)])
 
 
 def conclude_many(data: bytes) -> Conclude:
@@ -138,24 +140,32 @@ def conclude_many(data: bytes) -> Conclude:
     if ids is UNSET:
         if jobs is UNSET:
             raise body.invalid_field("", "one of the fields `ids` and `jobs` is required")
-        return Conclude([_conclusion(job.id, job, f"/jobs/{position}") for position, job in enumerate(jobs)])
+        return Conclude([_conclusion(job.id, job, position) for position, job in enumerate(jobs)])
     if jobs is not UNSET:
         raise body.invalid_field("/jobs", "`ids` is there too; send one of them")
     return Conclude([Conclusion(job_id) for job_id in ids])
 
 
-def _conclusion(job_id: int, said: ConcludeBody | ConclusionBody, pointer: str) -> Conclusion:
+def _conclusion(job_id: int, said: ConcludeBody | ConclusionBody, position: int | None) -> Conclusion:
+    token, result = said.lease_token, said.result
     return Conclusion(
         job_id,
-        None if said.lease_token is UNSET else said.lease_token,
-        None if said.result is UNSET else _json(said.result, pointer, "result"),
+        None if token is UNSET else token,
+        None if result is UNSET else _json(result, "/jobs", position, "result"),
     )
 
 
-def _json(raw: Raw, pointer: str, name: str) -> bytes:
+def _json(raw: Raw, array: str, position: int | None, name: str) -> bytes:
     value = bytes(raw)
-    body.check_nesting(value, pointer, name)
+    # A level takes two bytes: what is this short cannot nest too deeply, and need not be looked through.
+    if len(value) > body.NESTING_LEVELS_MAX * 2:
+        body.check_nesting(value, _place(position, array), name)
     return value
+
+
+def _place(position: int | None, array: str = "") -> str:
+    """The pointer to an element of the body's `array`, or to the body. Made only where something is wrong or large."""
+    return "" if position is None else f"{array}/{position}"
 
 
 # -- results -------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Several nodes as real processes: they agree, they survive, they never tell the past."""
