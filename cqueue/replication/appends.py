@@ -53,18 +53,22 @@ class Appends(Elections):
     """Appends, their acknowledgements, and snapshots for followers the log no longer reaches.
 
     window_from: {follower: index from which entries count as on their way}.
+    told_commit: {follower: commit index it was told of}.
     """
 
     _snapshots: Snapshots
     _on_install: Callable[[bytes], None]
     _snapshot_wanted: bool
-    _unsent_news: bool
+    _unsent_entries: bool
+    _untold_commit: bool
     _window_from: dict[Peer, int]
+    _told_commit: dict[Peer, int]
     _outgoing: dict[Peer, _Outgoing]
     _incoming: _Incoming | None
 
     def _SyncObj__onBecomeLeader(self) -> None:  # noqa: N802
         self._window_from.clear()
+        self._told_commit.clear()
         self._outgoing.clear()
         super()._SyncObj__onBecomeLeader()
 
@@ -102,6 +106,7 @@ class Appends(Elections):
                 prevLogTerm=previous[2],
                 entries=entries,
             )
+            self._told_commit[peer] = self._SyncObj__raftCommitIndex
             following[peer] += len(entries)
             if not entries or following[peer] > self.last_index:
                 return
@@ -135,6 +140,18 @@ class Appends(Elections):
             data=data,
         )
 
+    def _send_committed(self) -> None:
+        """Tell the followers what is committed, as soon as it is; nobody answers.
+
+        Holes: they would learn it with the next heartbeat, and answer their clients then. An empty
+        append would tell them too, but each would be acknowledged, which costs this node a round.
+        """
+        for peer in self._SyncObj__connectedNodes & self._SyncObj__otherNodes:
+            index = min(self._SyncObj__raftCommitIndex, self._SyncObj__raftMatchIndex[peer])
+            if index > self._told_commit.get(peer, 0):
+                self._told_commit[peer] = index
+                self._send(peer, "committed", index=index)
+
     # -- leader: acknowledgements --------------------------------------------------------------
 
     def _is_answer(self, node: Peer, message: Message) -> bool:
@@ -166,8 +183,9 @@ class Appends(Elections):
                 following[node] = max(following[node], next_index)
                 self._window_from[node] = max(self._window_from.get(node, 0), next_index - 1)
                 self._outgoing.pop(node, None)
+                self._untold_commit = True
             if moved and following[node] <= self.last_index:
-                self._unsent_news = True
+                self._unsent_entries = True
         return False
 
     def _on_snapshot_received(self, node: Peer, message: Message) -> bool:
@@ -176,7 +194,7 @@ class Appends(Elections):
             return False
         if message["offset"] != outgoing.offset:
             outgoing.offset, outgoing.sent_s = message["offset"], float("-inf")
-            self._unsent_news = True
+            self._unsent_entries = True
         return False
 
     # -- follower: entries ---------------------------------------------------------------------
@@ -223,6 +241,19 @@ class Appends(Elections):
             self._SyncObj__raftCommitIndex = min(message["commit_index"], index)
             self._journal.setRaftCommitIndex(self._SyncObj__raftCommitIndex)
         return True
+
+    def _on_committed(self, node: Peer, message: Message) -> bool:
+        """Take the leader's word for what is committed.
+
+        It says so only of what this node acknowledged to it in this term, and what was acknowledged
+        in a term does not change in it: the log needs no second look (Raft 3.5).
+        """
+        if message["term"] == self.raftCurrentTerm and node == self._SyncObj__raftLeader:
+            self._SyncObj__leaderCommitIndex = message["index"]
+            if message["index"] > self._SyncObj__raftCommitIndex:
+                self._SyncObj__raftCommitIndex = min(message["index"], self.last_index)
+                self._journal.setRaftCommitIndex(self._SyncObj__raftCommitIndex)
+        return False
 
     def _SyncObj__sendNextNodeIdx(  # noqa: N802
         self,

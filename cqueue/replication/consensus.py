@@ -86,8 +86,10 @@ class Consensus(Appends):
         self._voters = set()
         self._pre_votes = None
         self._pre_vote_round = 0
-        self._unsent_news = False
+        self._unsent_entries = False
+        self._untold_commit = False
         self._window_from = {}
+        self._told_commit = {}
         self._outgoing = {}
         self._incoming = None
         self._snapshot_wanted = False
@@ -100,6 +102,7 @@ class Consensus(Appends):
         # PySyncObj gets to see it too.
         self._checks: dict[str, Callable[[Peer, Message], bool]] = {
             "append_entries": self._on_append_entries,
+            "committed": self._on_committed,
             "install_snapshot": self._on_install_snapshot,
             "newer_term": self._on_newer_term,
             "next_node_idx": self._on_next_node_idx,
@@ -265,10 +268,13 @@ class Consensus(Appends):
             if leads:
                 data = entry.stamp(command[1:], self._leader_clock.now_ms())
                 self._journal.add(REGULAR + data, self.last_index + 1, self.raftCurrentTerm)
-                self._unsent_news = True
-        if self._unsent_news and self.is_leader:
-            self._SyncObj__sendAppendEntries()
-        self._unsent_news = False
+                self._unsent_entries = True
+        if self.is_leader:
+            if self._unsent_entries:
+                self._SyncObj__sendAppendEntries()
+            elif self._untold_commit:
+                self._send_committed()
+        self._unsent_entries = self._untold_commit = False
 
     def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802
         """Apply committed entries, each exactly once.
@@ -289,9 +295,7 @@ class Consensus(Appends):
             elif command[:1] != NO_OP:
                 raise entry.UnreadableEntry(f"log entry {index} has kind {command[0]}")
         if self._SyncObj__raftLastApplied != applied:
-            # Followers apply, and answer their clients, when they learn that it is committed:
-            # tell them now instead of with the next heartbeat.
-            self._unsent_news = True
+            self._untold_commit = True
         return False
 
     def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802

@@ -121,7 +121,7 @@ class Link:
         self._seal_count += 1
         return _frame(sealed)
 
-    def receive(self, data: bytes) -> Iterator[Message]:
+    def receive(self, data: bytes | memoryview) -> Iterator[Message]:
         """Take in bytes; yield each message that is now complete.
 
         Raises:

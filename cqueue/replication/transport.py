@@ -35,7 +35,8 @@ SILENCE_MS_MAX: Final = 3_000
 """Sent data that nobody confirms for this long ends the link (TCP_USER_TIMEOUT)."""
 EXIT_PORT_TAKEN: Final = 3
 _READ, _WRITE = POLL_EVENT_TYPE.READ, POLL_EVENT_TYPE.WRITE
-_RECEIVED_BYTES: Final = 1024 * 1024
+_RECEIVED: Final = memoryview(bytearray(1024 * 1024))
+"""Where every link's bytes arrive: a buffer made anew for each read costs three system calls."""
 
 
 class NoTransport(Transport):  # type: ignore[misc]
@@ -280,21 +281,21 @@ class Socket:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(_RECEIVED_BYTES)
+            size = self._socket.recv_into(_RECEIVED)
         except BlockingIOError:
             return
         except OSError as error:
             self.close(str(error.strerror), quietly=self.connect_to is not None)
             return
-        if not data:
+        if not size:
             self.close("the other end closed it", quietly=self.connect_to is not None)
             return
         try:
-            self._take(data)
+            self._take(_RECEIVED[:size])
         except LinkRefused as error:
             self.close(str(error))
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: memoryview) -> None:
         """Let the link have what came; tell the transport who is there, then what it said."""
         is_known = self.link.is_open
         for message in self.link.receive(data):

@@ -16,6 +16,9 @@ from cqueue.simulation.world import START_S, World
 
 SETTLE_S: Final = 15.0
 """After everything is mended: by then all nodes must agree and be ready."""
+LOOK_S: Final = 0.05
+LOOKS: Final = 20
+"""So often it is looked at again, where something was just on its way."""
 
 
 @dataclass
@@ -60,6 +63,11 @@ def run(
             world.run_until(START_S + seconds + 2.0)
             workload.stop()
             world.run_until(START_S + seconds + SETTLE_S)
+            unsettled = _unsettled(cluster)
+            for _ in range(LOOKS):
+                if unsettled:  # a lease may end at this very moment
+                    world.run_until(world.now_s + LOOK_S)
+                    unsettled = _unsettled(cluster)
     finally:
         logging.disable(logging.NOTSET)
         pysyncobj_module.random, pysyncobj_module.monotonicTime = originals
@@ -68,7 +76,7 @@ def run(
     verdict.acknowledged = sum(asked.outcome == 0 for asked in workload.history)
     verdict.entries, verdict.terms = len(cluster.log), len(cluster.leaders)
     verdict.snapshots = sum(node.disk.snapshot is not None for node in cluster.nodes.values())
-    verdict.broken = cluster.broken + checkers.check(cluster.log, workload.history) + _unsettled(cluster)
+    verdict.broken = cluster.broken + checkers.check(cluster.log, workload.history) + unsettled
     return verdict
 
 

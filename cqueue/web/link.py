@@ -54,6 +54,7 @@ class ReplicaLink:
         self._socket: Any = None
         self._watchers: tuple[Any, ...] = ()
         self._reader = FrameReader()
+        self._received = memoryview(bytearray(READ_BYTES))
         self._waiting: dict[int, tuple[Any, int, float]] = {}
         self._outgoing: list[bytes] = []
         self._rest = memoryview(b"")
@@ -186,18 +187,18 @@ class ReplicaLink:
 
     def _on_readable(self) -> None:
         try:
-            data = self._socket.recv(READ_BYTES)
+            size = self._socket.recv_into(self._received)
         except BlockingIOError:
             return
         except OSError as error:
             self._drop(str(error))
             return
-        if not data:
+        if not size:
             self._drop("the replica closed the connection")
             return
         waiting = self._waiting
         try:
-            for frame in self._reader.feed(data):
+            for frame in self._reader.feed(self._received[:size]):
                 reply = parse_reply(frame)
                 waiter = waiting.pop(reply[0], None)
                 if waiter is not None:
