@@ -48,7 +48,7 @@ def _setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One node's settings. Units end the names; see docs/settings in README.md for the table."""
+    """One node's settings. Units end the names; README.md#settings has the table."""
 
     addr: str = _setting("127.0.0.1", "Address the HTTP API listens on.", metavar="HOST")
     port: int = _setting(3000, "Port the HTTP API listens on; 0 picks a free one.", low=0, high=_PORT_MAX)

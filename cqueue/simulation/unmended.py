@@ -1,8 +1,9 @@
 """Mends, switched off: what each is worth.
 
 A name here takes one mend away while a seed runs (`cqueue simulate --without NAME`). A simulator
-that finds nothing wrong without a mend could not have found anything wrong with it, so each name
-has a seed in tests/simulation that must fail.
+that finds nothing wrong without a mend says nothing about it: tests/simulation holds, for each mend
+whose absence a seed has shown, that seed. The others wait for a scenario made for them; a hundred
+and twenty seeds of twenty seconds did not miss them.
 """
 
 from __future__ import annotations
