@@ -32,7 +32,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 MAGIC: Final = b"cqueue1\n"
 NONCE_BYTES: Final = 32
 PROOF_BYTES: Final = 32
-TAG_BYTES: Final = 16
 HANDSHAKE_BYTES_MAX: Final = 512
 """A longer frame before authentication is refused by its length alone."""
 

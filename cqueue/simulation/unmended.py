@@ -2,8 +2,8 @@
 
 A name here takes one mend away while a seed runs (`cqueue simulate --without NAME`). A simulator
 that finds nothing wrong without a mend says nothing about it: tests/simulation holds, for each mend
-whose absence a seed has shown, that seed. The others wait for a scenario made for them; a hundred
-and twenty seeds of twenty seconds did not miss them.
+whose absence a seed has shown, that seed. The others wait for a scenario made for them; dozens of
+seeds of twenty seconds did not miss them.
 """
 
 from __future__ import annotations
