@@ -6,9 +6,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+SEEDS ?= 1-2000
+SECONDS ?= 60
+NODES ?= 3
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit docker bench lock changelog clean
+.PHONY: help run cluster test lint format types layers unit simulate docker faults bench scale soak lock changelog clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,11 +42,25 @@ unit: $(DEV)
 	$(BIN)/pytest -n 2 tests/core --cov=cqueue.core --cov-report=term-missing:skip-covered --cov-fail-under=100
 	$(BIN)/pytest -n 2 --ignore=tests/core --ignore=tests/docker tests
 
+simulate: $(READY) ## run thousands of simulated clusters: SEEDS=1-2000 SECONDS=60 NODES=3
+	$(BIN)/cqueue simulate --seed $(SEEDS) --seconds $(SECONDS) --nodes $(NODES)
+
 docker: $(DEV) ## tests with a real Docker engine
 	tests/docker/engine.sh $(BIN)/pytest -m docker tests/docker
 
 bench: $(DEV) ## measure this machine; prints ratios, writes bench-results.json
 	$(BIN)/python -m benchmarks.bench
+
+faults: $(DEV) ## real nodes under kill -9, SIGSTOP and cut links for a minute; as root, or without cut links
+	FAULTS_SECONDS=60 $(BIN)/pytest -s tests/cluster/test_history.py
+
+scale: $(DEV) ## a million jobs, failover and the price of syncing; writes scale-results.json
+	$(BIN)/python -m benchmarks.million
+	$(BIN)/python -m benchmarks.failover
+	$(BIN)/python -m benchmarks.fsync
+
+soak: $(DEV) ## three nodes under full load for ten minutes; writes scale-results.json
+	$(BIN)/python -m benchmarks.soak
 
 lock: $(DEV) ## pin requirements/*.txt anew
 	$(LOCK) pyproject.toml -o requirements/run.txt

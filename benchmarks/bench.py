@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 from pathlib import Path
 from typing import Final
@@ -72,7 +70,7 @@ def main(
         raise click.ClickException(str(error)) from error
     results = Results(
         version=cqueue.__version__,
-        machine=_machine(),
+        machine=Machine.here(),
         slice_s=slice_s,
         repetitions=repetitions,
         leader_changed=leader_changed,
@@ -107,21 +105,6 @@ def _measure(
     finally:
         reference.stop()
     return rows, leader_changed
-
-
-def _machine() -> Machine:
-    cpu = platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return Machine(
-        cores=len(os.sched_getaffinity(0)),
-        cpu=cpu,
-        system=platform.system(),
-        python=f"{platform.python_implementation()} {platform.python_version()}",
-    )
 
 
 if __name__ == "__main__":

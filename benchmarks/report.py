@@ -78,12 +78,12 @@ def terminal(results: Results) -> str:
     """All of it for a terminal."""
     parts = []
     for stage, rows in _by_stage(results).items():
-        parts.append(f"{TITLES[stage]}\n{_aligned([_HEADER, *map(_cells, rows)])}")
+        parts.append(f"{TITLES[stage]}\n{aligned([_HEADER, *map(_cells, rows)])}")
     bare = _bare_line(results)
     if bare:
         parts.append(bare)
     parts += [f"warning: the leader of stage {stage!r} changed meanwhile" for stage in results.leader_changed]
-    parts.append("bars\n" + _aligned(_bar_cells(results)))
+    parts.append("bars\n" + aligned(_bar_cells(results)))
     return "\n\n".join(parts)
 
 
@@ -96,9 +96,9 @@ def markdown(results: Results) -> str:
     )
     parts = [about]
     for stage, rows in _by_stage(results).items():
-        parts.append(f"### {TITLES[stage]}\n\n{_table([_HEADER, *map(_cells, rows)])}")
+        parts.append(f"### {TITLES[stage]}\n\n{table([_HEADER, *map(_cells, rows)])}")
     header = ("bar", "bound", "measured", "worst row", "")
-    parts.append("### Bars\n\n" + _table([header, *_bar_cells(results)]))
+    parts.append("### Bars\n\n" + table([header, *_bar_cells(results)]))
     return "\n\n".join(parts)
 
 
@@ -124,7 +124,8 @@ def _bar_cells(results: Results) -> list[tuple[str, ...]]:
     ]
 
 
-def _aligned(lines: list[tuple[str, ...]]) -> str:
+def aligned(lines: list[tuple[str, ...]]) -> str:
+    """Lines of cells in columns, for a terminal."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  "
@@ -136,7 +137,8 @@ def _aligned(lines: list[tuple[str, ...]]) -> str:
     )
 
 
-def _table(lines: list[tuple[str, ...]]) -> str:
+def table(lines: list[tuple[str, ...]]) -> str:
+    """Lines of cells as a table of Markdown; the first is the header."""
     ruler = tuple("---" if number < _TEXT_COLUMNS else "---:" for number in range(len(lines[0])))
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ruler, *lines[1:]))
 
@@ -145,13 +147,22 @@ def rewritten(page: str, results: Results) -> str:
     """`page` with the tables between its markers.
 
     Raises:
-        ValueError: it does not have each marker once.
+        ValueError: it does not have both.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page needs the lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n\n{markdown(results)}\n\n{END}{after}"
+    return between(page, BEGIN, END, markdown(results))
+
+
+def between(page: str, begin: str, end: str, text: str) -> str:
+    """`page` with `text` between the lines `begin` and `end`.
+
+    Raises:
+        ValueError: it does not have both.
+    """
+    before, found_begin, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"the page needs the lines {begin!r} and {end!r}")
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
 @click.command()

@@ -6,8 +6,11 @@ ratio to the bare Flask route of the same run.
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
@@ -24,6 +27,22 @@ class Machine(Struct):
     cpu: str
     system: str
     python: str
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This one."""
+        cpu = platform.machine()
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        except (OSError, StopIteration):
+            pass
+        return cls(
+            cores=len(os.sched_getaffinity(0)),
+            cpu=cpu,
+            system=platform.system(),
+            python=f"{platform.python_implementation()} {platform.python_version()}",
+        )
 
 
 class Row(Struct):

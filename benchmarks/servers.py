@@ -13,7 +13,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -65,18 +66,21 @@ class Server:
     def __init__(self, arguments: list[str], port: int, ready: bytes, raft_addr: str = "") -> None:
         self.address: Address = ("127.0.0.1", port)
         self.raft_addr = raft_addr
+        self._arguments = arguments
         self._ready = ready
         self._said: IO[bytes] = os.fdopen(os.memfd_create("said"), "w+b")
-        self.pid = fork(self._program(arguments))
+        self.pid = 0
+        self.start()
 
-    def _program(self, arguments: list[str]) -> Callable[[], int]:
-        def run() -> int:
-            for stream in (1, 2):
-                os.dup2(self._said.fileno(), stream)
-            environ = {name: text for name, text in os.environ.items() if not name.startswith(("CQUEUE_", "CFQUEUE_"))}
-            os.execve(sys.executable, [sys.executable, *arguments], environ)  # noqa: S606 - replaced, no shell in it
+    def start(self) -> None:
+        """Start it, or start it again after `kill`."""
+        self.pid = fork(self._run)
 
-        return run
+    def _run(self) -> int:
+        for stream in (1, 2):
+            os.dup2(self._said.fileno(), stream)
+        environ = {name: text for name, text in os.environ.items() if not name.startswith(("CQUEUE_", "CFQUEUE_"))}
+        os.execve(sys.executable, [sys.executable, *self._arguments], environ)  # noqa: S606 - replaced, no shell in it
 
     def wait_until_ready(self) -> None:
         """Ask until it is up.
@@ -85,13 +89,14 @@ class Server:
             NotServed: it ended, or was not up in time.
         """
         until_s = time.monotonic() + READY_S_MAX
-        while not self._is_ready():
+        while not self.is_ready():
             if self.has_ended() or time.monotonic() > until_s:
                 why = "was not ready in time" if self.pid else "ended"
                 raise NotServed(f"the server at {self.address[0]}:{self.address[1]} {why}: {self.said()}")
             time.sleep(_POLL_S)
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it can be measured now."""
         try:
             with Connection(self.address) as connection:
                 return connection.exchange(self._ready).startswith(b"HTTP/1.1 2")
@@ -106,7 +111,17 @@ class Server:
 
     def said(self) -> str:
         """What it wrote, the last of it."""
-        return os.pread(self._said.fileno(), 1 << 20, 0).decode(errors="replace")[-2000:].strip() or "it said nothing"
+        return self.log()[-2000:].strip() or "it said nothing"
+
+    def log(self) -> str:
+        """All it wrote."""
+        return os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0).decode(errors="replace")
+
+    def kill(self) -> None:
+        """End it as a power cut would: nothing of it gets a word in."""
+        os.kill(self.pid, signal.SIGKILL)
+        while not self.has_ended():
+            time.sleep(_POLL_S)
 
     def ask_to_stop(self) -> None:
         """Let it begin to end."""
@@ -130,21 +145,37 @@ def start_reference() -> Server:
     return Server(["-m", "benchmarks.bare", str(port)], port, rendered("PUT", bare.PATH))
 
 
-def start_nodes(count: int, data_dir: Path | None) -> list[Server]:
-    """`count` nodes of one queue; with `data_dir` each keeps a journal there and syncs it before it answers."""
+def start_nodes(
+    count: int, data_dir: Path | None, *, fsync: str = "always", log_level: str = "warning"
+) -> list[Server]:
+    """`count` nodes of one queue; with `data_dir` each keeps a journal there, in a directory named after its port."""
     ports = [_free_port() for _ in range(count)]
     raft_addrs = [f"127.0.0.1:{_free_port()}" for _ in range(count)]
     secret = secrets.token_hex(32)
     nodes = []
     for port, raft_addr in zip(ports, raft_addrs, strict=True):
-        arguments = ["-m", "cqueue", "serve", "--port", str(port), "--log-level", "warning"]
+        arguments = ["-m", "cqueue", "serve", "--port", str(port), "--log-level", log_level]
         if count > 1:
             peers = ",".join(peer for peer in raft_addrs if peer != raft_addr)
             arguments += ["--raft-addr", raft_addr, "--peers", peers, "--cluster-secret", secret]
         if data_dir is not None:
-            arguments += ["--data-dir", str(data_dir / str(port)), "--fsync", "always"]
+            arguments += ["--data-dir", str(data_dir / str(port)), "--fsync", fsync]
         nodes.append(Server(arguments, port, rendered("GET", "/readyz"), raft_addr))
     return nodes
+
+
+@contextmanager
+def running(nodes: list[Server]) -> Iterator[list[Server]]:
+    """Wait until all `nodes` are ready; end them when the block ends."""
+    try:
+        for node in nodes:
+            node.wait_until_ready()
+        yield nodes
+    finally:
+        for node in nodes:
+            node.ask_to_stop()
+        for node in nodes:
+            node.stop()
 
 
 def _free_port() -> int:
@@ -153,42 +184,73 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class _Cluster(Struct):
+class View(Struct):
+    """Of the cluster, as one of its nodes sees it."""
+
     leader: str | None
+    term: int
+
+
+def view_of(node: Server) -> View:
+    """Ask a node who leads."""
+    with Connection(node.address) as connection:
+        return msgspec.json.decode(body_of(connection.exchange(rendered("GET", "/cluster"))), type=View)
 
 
 def leader_last(nodes: list[Server]) -> list[Server]:
     """The nodes, the one that leads at the end."""
-    with Connection(nodes[0].address) as connection:
-        answer = connection.exchange(rendered("GET", "/cluster"))
-    leader = msgspec.json.decode(body_of(answer), type=_Cluster).leader
+    leader = view_of(nodes[0]).leader
     return sorted(nodes, key=lambda node: node.raft_addr == leader)
 
 
 def cpu_of(servers: Iterable[Server]) -> Cpu:
     """The CPU time the servers have used since they started."""
     processes = _processes()
-    children: dict[int, list[int]] = {}
-    for pid, (parent, _) in processes.items():
-        children.setdefault(parent, []).append(pid)
     total = Cpu()
     for server in servers:
-        alone_s, tree_s = 0.0, 0.0
-        unvisited = [server.pid]
-        while unvisited:
-            pid = unvisited.pop()
-            below = children.get(pid, [])
-            unvisited += below
-            tree_s += processes[pid][1]
-            # Of a node's two children gunicorn's master has workers below it and the replica has nobody.
-            if server.raft_addr and processes[pid][0] == server.pid and not below:
-                alone_s += processes[pid][1]
-        total += Cpu(tree_s - alone_s, alone_s)
+        web_s = sum(processes[pid].cpu_s for pid in _web_pids(server, processes))
+        replica = _replica_pid(server, processes)
+        total += Cpu(web_s, processes[replica].cpu_s if replica else 0.0)
     return total
 
 
-def _processes() -> dict[int, tuple[int, float]]:
-    """{pid: (parent's pid, CPU seconds)} of all processes."""
+def memory_of(server: Server) -> tuple[float, float]:
+    """Resident memory in MB: of the replica, and of the largest of the node's other processes."""
+    processes = _processes()
+    replica = _replica_pid(server, processes)
+    others = [_resident_mb(pid) for pid in _web_pids(server, processes)]
+    return _resident_mb(replica) if replica else 0.0, max(others)
+
+
+class _Process(Struct):
+    parent: int
+    cpu_s: float
+
+
+def _web_pids(server: Server, processes: dict[int, _Process]) -> list[int]:
+    """The processes of a server but for its replica and what that has forked."""
+    replica, found, unvisited = _replica_pid(server, processes), [], [server.pid]
+    while unvisited:
+        pid = unvisited.pop()
+        if pid != replica:
+            found.append(pid)
+            unvisited += [child for child, process in processes.items() if process.parent == pid]
+    return found
+
+
+def _replica_pid(server: Server, processes: dict[int, _Process]) -> int | None:
+    """A node forks its replica first."""
+    children = [pid for pid, process in processes.items() if process.parent == server.pid]
+    return min(children) if server.raft_addr and children else None
+
+
+def _resident_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _processes() -> dict[int, _Process]:
+    """All processes, by pid."""
     found = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
@@ -198,5 +260,5 @@ def _processes() -> dict[int, tuple[int, float]]:
                 continue
             # The name, in parentheses, may hold anything; after it come state, ppid, …, utime (14th), stime (15th).
             fields = stat.rpartition(")")[2].split()
-            found[int(entry.name)] = (int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
+            found[int(entry.name)] = _Process(int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
     return found

@@ -62,6 +62,11 @@ class Settings:
         "", f"Secret all nodes share, at least {SECRET_CHARS_MIN} characters; prefer the file.", metavar="SECRET"
     )
     cluster_secret_file: str = _setting("", "File that holds the cluster secret.", metavar="FILE")
+    raft_tls_cert: str = _setting(
+        "", "PEM file with this node's certificate, for TLS between nodes; needs key and CA too.", metavar="FILE"
+    )
+    raft_tls_key: str = _setting("", "PEM file with the key of --raft-tls-cert.", metavar="FILE")
+    raft_tls_ca: str = _setting("", "PEM file with the CA that signed the certificates of all nodes.", metavar="FILE")
     data_dir: str = _setting(
         "", "Directory for journal and snapshots; without it the queue lives in memory.", metavar="DIR"
     )
@@ -174,16 +179,25 @@ def _parse(spec: Mapping[str, Any], kind: type, source: str, value: Any) -> Any:
     return text
 
 
+def is_address(text: str) -> bool:
+    """Whether it is `host:port`, which is what a node's id looks like."""
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and 0 < int(match["port"]) <= _PORT_MAX
+
+
 def _check(settings: Settings) -> Settings:
     for name, addresses in (("raft_addr", (settings.raft_addr,)), ("peers", settings.peers)):
         for address in addresses:
-            match = _ADDRESS.fullmatch(address)
-            if address and (match is None or not 0 < int(match["port"]) <= _PORT_MAX):
+            if address and not is_address(address):
                 raise _wrong(f"{flag_of(name)}: {address!r} is not host:port")
     if len(set(settings.peers)) != len(settings.peers) or settings.raft_addr in settings.peers:
         raise _wrong("--peers: names a node twice, or this node itself; list only the others, once each")
     if settings.heartbeat_ms * 3 >= settings.election_ms_min or settings.election_ms_min >= settings.election_ms_max:
         raise _wrong("--election-ms-min must be above three heartbeats and below --election-ms-max")
+    tls = {flag_of(name): getattr(settings, name) for name in ("raft_tls_cert", "raft_tls_key", "raft_tls_ca")}
+    if any(tls.values()) and not all(tls.values()):
+        missing = ", ".join(flag for flag, path in tls.items() if not path)
+        raise _wrong(f"{missing}: missing; TLS between nodes takes a certificate, its key and the CA")
     secret = _secret(settings)
     if settings.is_cluster:
         if not settings.raft_addr:

@@ -21,7 +21,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NoReturn
 
 from cqueue import logs
@@ -57,13 +56,11 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     logs.configure(settings.log_level)
     listener = bind(settings)
-    with listener, _private_directory() as private:
-        inbox_path = str(Path(private) / "replica.sock")
-        with _listen_unix(inbox_path) as inbox:
+    with listener:
+        inbox, inbox_path = _listen_for_workers()
+        with inbox:
             ready, started = os.pipe()
-            replica = fork(
-                lambda: _run_replica(settings, listener, inbox, Path(private), started), ignore_interrupt=True
-            )
+            replica = fork(lambda: _run_replica(settings, listener, inbox, started), ignore_interrupt=True)
             os.close(started)
         web = fork(lambda: _run_web(settings, listener, inbox_path), ignore_interrupt=True)
         children = {replica: "replica", web: "web"}
@@ -142,11 +139,11 @@ def _reap() -> list[tuple[int, int]]:
         ended.append((pid, code if code >= 0 else 128 - code))
 
 
-def _run_replica(settings: Settings, listener: socket.socket, inbox: socket.socket, scratch: Path, started: int) -> int:
+def _run_replica(settings: Settings, listener: socket.socket, inbox: socket.socket, started: int) -> int:
     from cqueue.replication import loop  # noqa: PLC0415 - the web process and the supervisor must not load it
 
     listener.close()
-    loop.run(settings, inbox, scratch, lambda: os.write(started, b"."))
+    loop.run(settings, inbox, lambda: os.write(started, b"."))
     return 0
 
 
@@ -156,23 +153,24 @@ def _run_web(settings: Settings, listener: socket.socket, inbox_path: str) -> No
     server.serve(settings, listener.fileno(), inbox_path)
 
 
-def _private_directory() -> tempfile.TemporaryDirectory[str]:
-    """A directory for this node alone: its socket, and what need not outlive it."""
-    try:
-        return tempfile.TemporaryDirectory(prefix="cqueue-")
-    except OSError as error:
-        raise Unusable(f"TMPDIR: a directory that can be written to is needed: {error.strerror}") from error
+def _listen_for_workers() -> tuple[socket.socket, str]:
+    """Listen on a unix socket that has no name any more; returns it and where its workers find it.
 
-
-def _listen_unix(path: str) -> socket.socket:
+    Children inherit a descriptor of the socket's file and connect through it (proc_pid_fd(5)). So a
+    node leaves nothing behind, however it ends; and no path is too long, whatever TMPDIR is.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(path)
+        with tempfile.TemporaryDirectory(prefix="cqueue-") as name:
+            directory = os.open(name, os.O_PATH)
+            listener.bind(f"/proc/self/fd/{directory}/replica.sock")
+            file = os.open("replica.sock", os.O_PATH, dir_fd=directory)
+            os.close(directory)
     except OSError as error:
         listener.close()
-        raise Unusable(f"TMPDIR: cannot listen on {path}: {error}") from error
+        raise Unusable(f"TMPDIR: a directory that can be written to is needed: {error.strerror}") from error
     listener.listen(_BACKLOG)
-    return listener
+    return listener, f"/proc/self/fd/{file}"
 
 
 def bind(settings: Settings) -> socket.socket:

@@ -6,7 +6,8 @@ Every frame begins with the length of what follows the length field. All integer
     reply     length u32 · request_id u32 · outcome u8 · index u64 · body
 
 `request_id` is the worker's own counter; replies come in any order. `wait_ms` is how long a
-dequeue that finds nothing may wait. `index` is the log index the reply reflects.
+dequeue that finds nothing may wait, and how long a backup or a comparison may take. `index` is
+the log index the reply reflects.
 
     kind      body                                reply body (outcome RESULT)
     OPERATE   one encoded Operation               its encoded Result
@@ -15,8 +16,13 @@ dequeue that finds nothing may wait. `index` is the log index the reply reflects
     STATUS    empty                               NodeStatus
     CANCEL    empty: request_id is unwanted       none
     DRAIN     empty: answer all that wait now     none
+    AWAIT     encoded index                       empty, once this node has applied the log up to it
+    BACKUP    path of a file of the worker's      empty, once the state as it was is written there
+    VERIFY    empty                               Verdict
+    ORDER     one encoded Order                   Ordered
 
-Outcomes UNAVAILABLE (nothing was done) and UNKNOWN (it may have been done) carry a `Failure`.
+Outcomes REFUSED (nothing was done: things are not so that it could be), UNAVAILABLE (nothing was
+done just now) and UNKNOWN (it may have been done) carry a `Failure`.
 Both ends are processes of one node, started together: this protocol has no version.
 """
 
@@ -35,10 +41,20 @@ PEEK: Final = 3
 STATUS: Final = 4
 CANCEL: Final = 5
 DRAIN: Final = 6
+AWAIT: Final = 7
+BACKUP: Final = 8
+VERIFY: Final = 9
+ORDER: Final = 10
 
 RESULT: Final = 0
 UNAVAILABLE: Final = 1
 UNKNOWN: Final = 2
+REFUSED: Final = 3
+
+ADD: Final = "add"
+REMOVE: Final = "remove"
+TRANSFER: Final = "transfer"
+BOOTSTRAP: Final = "bootstrap"
 
 FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """A longer frame is a bug of ours, not input: the connection is closed."""
@@ -63,6 +79,37 @@ class Member(Struct, frozen=True):
     state: str
 
 
+class Change(Struct, frozen=True):
+    """A change of the members, or of the leader, that the leader is about. verb: "add", "remove" or "transfer".
+
+    phase: "catching up" (the new node gets the log), "committing", or "handing over" (leadership).
+    """
+
+    verb: str
+    node: str | None
+    phase: str
+
+
+class Order(Struct, frozen=True):
+    """What an operator wants of the cluster. verb: "add", "remove", "transfer" or "bootstrap".
+
+    node: which member; None with "transfer": whichever can. wait_ms: how long a new node may take to
+    catch up. members: with "bootstrap", those there shall be; none: this node alone.
+    """
+
+    verb: str
+    node: str | None = None
+    wait_ms: int = 0
+    members: list[str] = []
+
+
+class Ordered(Struct, frozen=True):
+    """How the cluster is after an order."""
+
+    members: list[str]
+    leader: str | None
+
+
 class NodeStatus(Struct, frozen=True):
     """What `GET /cluster` shows, and whether `/readyz` says yes (`not_ready` is None then)."""
 
@@ -75,6 +122,29 @@ class NodeStatus(Struct, frozen=True):
     members: list[Member]
     mode: str
     not_ready: str | None
+    change: Change | None = None
+
+
+class MemberDigest(Struct, frozen=True):
+    """One node's part in a comparison. digest: SHA-256 in hex, "" where there is none.
+
+    state: "equal"; "differs"; "busy": it could not compute one just then; "silent": none came in time.
+    """
+
+    id: str
+    state: str
+    digest: str
+
+
+class Verdict(Struct, frozen=True):
+    """Whether all members hold the same state at `index`.
+
+    result: "equal", "differ", or "incomplete": nothing differs, but not every member said something.
+    """
+
+    index: int
+    result: str
+    members: list[MemberDigest]
 
 
 class FrameError(Exception):
@@ -135,5 +205,9 @@ class FrameReader:
 
 
 encode = msgspec.msgpack.Encoder().encode
+decode_order = msgspec.msgpack.Decoder(Order).decode
+decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
+decode_index = msgspec.msgpack.Decoder(int).decode
+decode_verdict = msgspec.msgpack.Decoder(Verdict).decode
 decode_failure = msgspec.msgpack.Decoder(Failure).decode
 decode_status = msgspec.msgpack.Decoder(NodeStatus).decode

@@ -14,6 +14,7 @@ from cqueue.errors import Unusable
 
 SECRET: Final = "0123456789abcdef" * 3
 MEMBER: Final[Mapping[str, Any]] = {"raft_addr": "node1:4000", "peers": "node2:4000", "cluster_secret": SECRET}
+TLS: Final[Mapping[str, Any]] = {"raft_tls_cert": "node.pem", "raft_tls_key": "node.key", "raft_tls_ca": "ca.pem"}
 
 
 def given_file(directory: Path, text: str) -> str:
@@ -81,6 +82,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "peers": "node2:4000,node3:4000",
         "cluster_secret": SECRET,
         "cluster_secret_file": given_file(tmp_path, SECRET),
+        **TLS,
         "data_dir": "somewhere",
         "fsync": "never",
         "body_bytes_max": 4096,
@@ -91,7 +93,8 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "heartbeat_ms": 50,
     }
     value = values[spec.name]
-    rest = {name: given for name, given in MEMBER.items() if name != spec.name} if spec.name == "peers" else {}
+    needed: Mapping[str, Any] = MEMBER if spec.name == "peers" else TLS if spec.name in TLS else {}
+    rest = {name: given for name, given in needed.items() if name != spec.name}
     config = tmp_path / "one.toml"
     config.write_text(f"{spec.name} = {value!r}\n")
 
@@ -242,6 +245,13 @@ def test_a_cluster_that_cannot_work_is_refused(change: Mapping[str, str], words:
 def test_elections_that_could_not_settle_are_refused(timing: Mapping[str, int]) -> None:
     """Three heartbeats fit into the shortest silence, and silences differ."""
     assert "--election-ms-min" in refusal(timing)
+
+
+@pytest.mark.parametrize("given", [["raft_tls_cert"], ["raft_tls_key", "raft_tls_ca"]])
+def test_tls_between_nodes_takes_all_three_files_or_none(given: list[str]) -> None:
+    """With one missing there would be no TLS, or none that proves anything."""
+    missing = ", ".join(flag_of(name) for name in TLS if name not in given)
+    assert refusal({name: TLS[name] for name in given}).startswith(f"{missing}: missing; ")
 
 
 def test_a_secret_is_not_needed_by_a_node_that_is_alone() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from cqueue import __version__
+from cqueue.cli import backup, cluster
 from cqueue.config import ENV_PREFIX, LOG_LEVELS, Settings, flag_of, load, variable_of
 from cqueue.errors import Unusable
 
@@ -106,6 +107,7 @@ def dev(port: int, nodes: int, log_level: str) -> None:
 @click.option(
     "--faults", default="all", show_default=True, metavar="NAME,...", help="Kinds of faults; all, none or some."
 )
+@click.option("--scenario", metavar="NAME", help="Run this directed scenario instead of seeds; all: every one.")
 @click.option("--without", metavar="MEND", help="Take a mend away, to see what it is worth.")
 @click.option("--jobs", default=0, show_default=True, type=click.IntRange(0, 256), help="Processes; 0: one a core.")
 @click.option("--story", is_flag=True, help="Tell what happened, even where nothing broke.")
@@ -116,6 +118,7 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     nodes: int,
     seconds: float,
     faults: str,
+    scenario: str | None,
     without: str | None,
     jobs: int,
     *,
@@ -128,6 +131,7 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     """
     from cqueue.cli import seeds  # noqa: PLC0415 - only this command loads the simulator
     from cqueue.simulation.faults import KINDS  # noqa: PLC0415
+    from cqueue.simulation.scenarios import SCENARIOS  # noqa: PLC0415
     from cqueue.simulation.unmended import MENDS  # noqa: PLC0415
 
     kinds = KINDS if faults == "all" else frozenset(name for name in faults.split(",") if name != "none")
@@ -136,9 +140,18 @@ def simulate(  # noqa: PLR0917 - click passes them by name
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(sorted(KINDS))}", param_hint="--faults")
     if without is not None and without not in MENDS:
         raise click.BadParameter(f"{without!r} is none of {', '.join(MENDS)}", param_hint="--without")
+    if scenario is not None:
+        if scenario not in {"all", *SCENARIOS}:
+            raise click.BadParameter(f"{scenario!r} is none of {', '.join(SCENARIOS)}", param_hint="--scenario")
+        first = seeds.parse(seed)[0] if seed else 0
+        sys.exit(seeds.tell(scenario, first, without, as_json=as_json, story=story))
     chosen = seeds.parse(seed) if seed else seeds.fresh(count)
     plan = seeds.Plan(nodes=nodes, seconds=seconds, faults=kinds, without=without, jobs=jobs)
     sys.exit(seeds.simulate(chosen, plan, as_json=as_json, story=story))
+
+
+for _command in (backup.backup, backup.restore, backup.inspect, cluster.cluster):
+    main.add_command(_command)
 
 
 @main.command()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from cqueue.replication import snapshots
+from cqueue.replication import membership, snapshots
 from cqueue.replication.elections import Elections
 from cqueue.replication.journal import Entry
 from cqueue.replication.raft import Message, Peer
@@ -53,7 +53,8 @@ class Appends(Elections):
     """Appends, their acknowledgements, and snapshots for followers the log no longer reaches.
 
     window_from: {follower: index from which entries count as on their way}.
-    told_commit: {follower: commit index it was told of}.
+    told_commit: {follower: commit index it was told of}. learners: nodes that get the log, too, and
+    do not count. life: a number that no other memory of any node has.
     """
 
     _snapshots: Snapshots
@@ -65,6 +66,8 @@ class Appends(Elections):
     _told_commit: dict[Peer, int]
     _outgoing: dict[Peer, _Outgoing]
     _incoming: _Incoming | None
+    _learners: set[Peer]
+    _life: int
 
     def _SyncObj__onBecomeLeader(self) -> None:  # noqa: N802
         self._window_from.clear()
@@ -81,7 +84,7 @@ class Appends(Elections):
         larger than a message in a way that fails, and floods a follower while a snapshot is made.
         """
         self._SyncObj__newAppendEntriesTime = self._clock.monotonic_s() + self._timing.heartbeat_s
-        for peer in self._SyncObj__otherNodes:
+        for peer in self._SyncObj__otherNodes | self._learners:
             if peer not in self._SyncObj__connectedNodes:
                 self._outgoing.pop(peer, None)
             elif self._SyncObj__raftNextIndex[peer] <= self._journal[0][1]:
@@ -96,7 +99,7 @@ class Appends(Elections):
             if previous is None:  # it claims more than there is: it will be told where the log ends
                 following[peer] = self.last_index + 1
                 previous = self._journal[-1]
-            on_its_way = self._journal.bytes_between(self._window_from.get(peer, previous[1]), previous[1])
+            on_its_way = self._journal.bytes_between(self._window_from.setdefault(peer, previous[1]), previous[1])
             entries = self._journal.slice(following[peer], APPEND_BYTES_MAX) if on_its_way < WINDOW_BYTES_MAX else []
             self._send(
                 peer,
@@ -146,7 +149,7 @@ class Appends(Elections):
         Holes: they would learn it with the next heartbeat, and answer their clients then. An empty
         append would tell them too, but each would be acknowledged, which costs this node a round.
         """
-        for peer in self._SyncObj__connectedNodes & self._SyncObj__otherNodes:
+        for peer in self._SyncObj__connectedNodes & (self._SyncObj__otherNodes | self._learners):
             index = min(self._SyncObj__raftCommitIndex, self._SyncObj__raftMatchIndex[peer])
             if index > self._told_commit.get(peer, 0):
                 self._told_commit[peer] = index
@@ -159,7 +162,9 @@ class Appends(Elections):
 
         Hole: an acknowledgement carried no term, so one for another term's log counted.
         """
-        if not self.is_leader or message.get("term") != self.raftCurrentTerm or node not in self._SyncObj__otherNodes:
+        if not self.is_leader or message.get("term") != self.raftCurrentTerm:
+            return False
+        if node not in self._SyncObj__otherNodes and node not in self._learners:
             return False
         self._SyncObj__lastResponseTime[node] = self._clock.monotonic_s()
         return True
@@ -278,6 +283,7 @@ class Appends(Elections):
             reset=reset,
             success=success,
             counts=self._recovery is None,
+            life=0 if self._recovery is None else self._life,
         )
 
     # -- follower: snapshots -------------------------------------------------------------------
@@ -317,9 +323,9 @@ class Appends(Elections):
             log.warning("snapshot_refused error=%r", str(error))
             return
         self._snapshots.install(encoded)
-        self._on_install(state)
-        self._journal.start_over(index, term)
         self._SyncObj__raftLastApplied = index
+        self._on_install(state)
+        self._journal.start_over(index, term, membership.decode(snapshots.members_in(encoded)))
         self._SyncObj__raftCommitIndex = index
         self._journal.setRaftCommitIndex(index)
         log.info("snapshot_installed index=%d bytes=%d", index, len(encoded))

@@ -21,18 +21,21 @@ from pysyncobj import SyncObjConf
 
 from cqueue.core import entry
 from cqueue.errors import Unusable
-from cqueue.replication.appends import Appends
+from cqueue.replication import membership
+from cqueue.replication.changes import Changes
 from cqueue.replication.clock import Clock, LeaderClock
 from cqueue.replication.journal import Journal
-from cqueue.replication.membership import Recovery
+from cqueue.replication.membership import MEMBERS, Configuration, Recovery
 from cqueue.replication.poller import LoopPoller
 from cqueue.replication.raft import NO_OP, PYSYNCOBJ_VERSION, REGULAR, ROLES, Message, Peer, Timing
-from cqueue.replication.snapshots import EXIT_DATA, Image, Snapshots
+from cqueue.replication.snapshots import Image, Snapshots
 
 log = logging.getLogger(__name__)
 
 COMPACT_BYTES: Final = 64 * 1024 * 1024
-"""A snapshot is made once the log holds this much that is not in one."""
+"""A snapshot is made once the log holds this much that is not in one, and as much as the last one."""
+COMPACT_STRETCH: Final = 4
+"""A large snapshot puts the next one off, but to no more than so many times `COMPACT_BYTES`."""
 TRAILING_ENTRIES: Final = 1_000
 """Entries kept behind a snapshot, for followers that are only a little late."""
 _DROPPED_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -40,11 +43,12 @@ _DROPPED_BYTES_MAX: Final = 4 * 1024 * 1024
 _NEVER: Final = 1 << 60
 
 
-class Consensus(Appends):
+class Consensus(Changes):
     """One member of the Raft group.
 
     Args:
-        node_id: this node's host:port; peers: the others'.
+        node_id: this node's host:port. peers: the others', as long as no log says who they are.
+        life: a number that no other start of any node has; a node that has a disk keeps its first one.
         journal: the log, with what was kept of it.
         snapshots: where snapshots are kept.
         on_apply: called with (index, entry bytes) for each committed entry, in order, once.
@@ -59,6 +63,7 @@ class Consensus(Appends):
         node_id: str,
         peers: Iterable[str],
         *,
+        life: int,
         journal: Journal,
         snapshots: Snapshots,
         timing: Timing,
@@ -69,6 +74,7 @@ class Consensus(Appends):
         state: Callable[[], bytes],
         restored: Image | None = None,
         compact_bytes: int = COMPACT_BYTES,
+        trailing_entries: int = TRAILING_ENTRIES,
     ) -> None:
         if pysyncobj.version.VERSION != PYSYNCOBJ_VERSION:
             raise Unusable(f"PySyncObj {pysyncobj.version.VERSION} is installed; cqueue needs {PYSYNCOBJ_VERSION}")
@@ -80,6 +86,7 @@ class Consensus(Appends):
         self._on_install = on_install
         self._state = state
         self._compact_bytes = compact_bytes
+        self._trailing_entries = trailing_entries
         self._leader_clock = LeaderClock(clock)
         self._has_voted = not journal.was_empty
         self._heard_leader_s = float("-inf")
@@ -95,14 +102,13 @@ class Consensus(Appends):
         self._snapshot_wanted = False
         self._snapshot_index = 0 if restored is None else restored.index
         self._drop_before = 0
-        self._leaving = False
-        self._transfer_again_s = float("-inf")
         self._recovery = None
         # A message of a kind in this table goes to its method; what that returns says whether
         # PySyncObj gets to see it too.
         self._checks: dict[str, Callable[[Peer, Message], bool]] = {
             "append_entries": self._on_append_entries,
             "committed": self._on_committed,
+            "configuration": self._on_configuration,
             "install_snapshot": self._on_install_snapshot,
             "newer_term": self._on_newer_term,
             "next_node_idx": self._on_next_node_idx,
@@ -115,7 +121,8 @@ class Consensus(Appends):
             "snapshot_received": self._on_snapshot_received,
             "timeout_now": self._on_timeout_now,
         }
-        _reconcile(journal, restored)
+        journal.reconcile(restored)
+        others = self._begin_with(life, node_id, Configuration.of(0, {node_id, *peers}))
         conf = SyncObjConf(
             autoTick=False,
             raftMinTimeout=timing.election_s_min,
@@ -131,14 +138,15 @@ class Consensus(Appends):
         # PySyncObj reads the kernel's raw clock, which drifts from the one everybody else reads.
         pysyncobj_module.monotonicTime = clock.monotonic_s
         with _Given(journal):
-            super().__init__(Peer(node_id), [Peer(p) for p in peers], conf, nodeClass=Peer, transportClass=transport)
+            super().__init__(Peer(node_id), others, conf, nodeClass=Peer, transportClass=transport)
         if restored is not None:
             self._SyncObj__raftLastApplied = restored.index
             self._SyncObj__raftCommitIndex = max(self._SyncObj__raftCommitIndex, restored.index)
+        self._SyncObj__otherNodes = self._others()
         if self.is_alone:
             self._SyncObj__raftElectionDeadline = 0.0
         elif not journal.is_whole:
-            self._recovery = Recovery(self._SyncObj__otherNodes)
+            self._recovery = Recovery()
 
     # -- what others may ask -------------------------------------------------------------------
 
@@ -150,7 +158,7 @@ class Consensus(Appends):
     @property
     def peer_states(self) -> list[tuple[str, bool]]:
         """The other members and whether there is a link to each, by id."""
-        return sorted((node.id, self.isNodeConnected(node)) for node in self._SyncObj__otherNodes)
+        return [(member, self.isNodeConnected(Peer(member))) for member in self._configuration.others(self.node_id)]
 
     @property
     def role(self) -> str:
@@ -172,6 +180,12 @@ class Consensus(Appends):
     def applied_index(self) -> int:
         """Index of the last entry whose effect is in the state."""
         return self._SyncObj__raftLastApplied
+
+    @property
+    def applied_term(self) -> int:
+        """Its term; the log keeps an entry at least until a later one is applied."""
+        held = self._journal.entry_at(self.applied_index)
+        return 0 if held is None else held[2]
 
     @property
     def has_unapplied(self) -> bool:
@@ -196,6 +210,21 @@ class Consensus(Appends):
         """The time the leader stamps, in ms since the Unix epoch."""
         return self._leader_clock.now_ms()
 
+    # -- what others may say to their like on the other nodes ------------------------------------
+
+    def listen(self, kind: str, hear: Callable[[str, Message], None]) -> None:
+        """Have messages of a kind that is none of Raft's go to `hear`, as (node id, message)."""
+
+        def check(node: Peer, message: Message) -> bool:
+            hear(str(node.id), message)
+            return False
+
+        self._checks[kind] = check
+
+    def tell(self, node_id: str, kind: str, /, **fields: Any) -> None:
+        """Send a message to one node; it may get lost."""
+        self._send(Peer(node_id), kind, **fields)
+
     # -- what the loop does --------------------------------------------------------------------
 
     def propose(self, data: bytes) -> None:
@@ -218,6 +247,7 @@ class Consensus(Appends):
         """Elect, commit, apply, append and send, as far as each is due."""
         self._recover()
         self._pre_vote()
+        self._advance_change()
         self.doTick(0)
 
     def flush(self) -> None:
@@ -232,25 +262,13 @@ class Consensus(Appends):
         due_s = self._SyncObj__newAppendEntriesTime if self.is_leader else self._SyncObj__raftElectionDeadline
         return min(max(due_s - self._clock.monotonic_s(), 0.001), self._timing.heartbeat_s)
 
-    def leave(self) -> bool:
-        """Stop taking proposals and hand leadership over; True once this node does not lead.
-
-        Called once a round at shutdown, until it says True or patience ends (Raft 3.10).
-        """
-        self._leaving = True
-        if self.is_alone or not self.is_leader:
-            return True
-        if self._clock.monotonic_s() >= self._transfer_again_s:
-            self._transfer_again_s = self._clock.monotonic_s() + self._timing.heartbeat_s
-            self.transferLeadership()
-        return False
-
     # -- mends ---------------------------------------------------------------------------------
 
     def _SyncObj__onMessageReceived(self, node: Peer, message: Message) -> None:  # noqa: N802
         check = self._checks.get(message["type"])
         if check is None or check(node, message):
             super()._SyncObj__onMessageReceived(node, message)
+        self._follow_configuration()
 
     def _checkCommandsToApply(self) -> None:  # noqa: N802 - PySyncObj's name
         """Append what was proposed, stamped with the leader's time, and send it once.
@@ -259,7 +277,7 @@ class Consensus(Appends):
         that does not lead is dropped: whoever proposed it will notice and propose it again.
         """
         take = self._SyncObj__commandsQueue.get_nowait
-        leads = self.is_leader and not self._leaving
+        leads = self.is_leader and not self._is_handing_over
         while True:
             try:
                 command, _ = take()
@@ -292,7 +310,7 @@ class Consensus(Appends):
             self._SyncObj__raftLastApplied = index
             if command[:1] == REGULAR:
                 self._on_apply(index, command[1:])
-            elif command[:1] != NO_OP:
+            elif command[:1] not in {NO_OP, MEMBERS}:
                 raise entry.UnreadableEntry(f"log entry {index} has kind {command[0]}")
         if self._SyncObj__raftLastApplied != applied:
             self._untold_commit = True
@@ -307,43 +325,25 @@ class Consensus(Appends):
         image = self._snapshots.finished()
         if image is not None:
             self._snapshot_index, self._snapshot_wanted = image.index, False
-            self._drop_before = image.index - TRAILING_ENTRIES
+            self._drop_before = image.index - self._trailing_entries
+            return  # this round had its work: what is in it is dropped from the next one on
         applied = self._SyncObj__raftLastApplied
-        grown = self._journal.bytes_between(self._snapshot_index, applied) >= self._compact_bytes
+        grown = self._journal.bytes_between(self._snapshot_index, applied) >= self._compact_at_bytes()
         if (grown or self._snapshot_wanted) and applied > self._snapshot_index:
             held = self._journal.entry_at(applied)
             if held is not None:
-                self._snapshots.begin(applied, held[2], self._state)
+                members = membership.encode(self._journal.configuration_at(applied))
+                self._snapshots.begin(applied, held[2], self._state, members)
         base = self._journal[0][1]
         if base < self._drop_before:
             count = len(self._journal.slice(base, _DROPPED_BYTES_MAX))
             self._journal.deleteEntriesTo(min(count, self._drop_before - base))
 
-
-def _reconcile(journal: Journal, restored: Image | None) -> None:
-    """Let the journal follow on from the snapshot the state was restored from.
-
-    Hole: PySyncObj clears the whole journal when a snapshot is newer than the journal's first
-    entry. Here it is kept wherever it reaches the snapshot.
-
-    Raises:
-        Unusable: what is between the snapshot and the journal, or one of them, is missing.
-    """
-    first = journal[0][1] if len(journal) else None
-    kept = 0 if restored is None else restored.index
-    if restored is None and first is None:
-        return
-    if first is None or first > max(kept, 1):
-        raise Unusable(
-            f"the journal begins at {first or 'nothing'} and the snapshot ends at {kept or 'nothing'}: what lies "
-            "between them is missing. Nothing was changed; restore the data directory from a backup, or move it "
-            "away and let the node be filled by the others",
-            exit_code=EXIT_DATA,
-        )
-    if restored is not None:
-        held = journal.entry_at(kept)
-        if held is None or held[2] != restored.term:
-            journal.start_over(kept, restored.term)
+    def _compact_at_bytes(self) -> int:
+        """How large the log gets before the next snapshot, whose cost is the size of the state (Raft 5.1.2)."""
+        latest = self._snapshots.latest
+        kept_bytes = 0 if latest is None else latest.bytes
+        return min(max(self._compact_bytes, kept_bytes), COMPACT_STRETCH * self._compact_bytes)
 
 
 class _Given:

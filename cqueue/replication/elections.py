@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from cqueue.replication.clock import LeaderClock
-from cqueue.replication.membership import Recovery
+from cqueue.replication.membership import Configuration, Recovery
 from cqueue.replication.raft import FOLLOWER, Message, Peer, Raft
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,7 @@ class Elections(Raft):
 
     heard_leader_s: when a leader was last heard. voters: who voted for this node in this term.
     pre_votes: who would, in this round; None: nobody was asked. recovery: None for a full member.
+    configuration: the one in effect.
     """
 
     _leader_clock: LeaderClock
@@ -26,6 +27,23 @@ class Elections(Raft):
     _pre_votes: set[str] | None
     _pre_vote_round: int
     _recovery: Recovery | None
+    _configuration: Configuration
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this node belongs to the cluster, as far as it knows."""
+        return self._SyncObj__selfNode.id in self._configuration.members
+
+    @property
+    def _may_lead(self) -> bool:
+        """Whether this node may stand for election.
+
+        One whose removal is in its log and not committed still may: the others may need it to commit
+        that, since they do not vote for anyone with less in the log (Raft 4.2.2).
+        """
+        committed = self._journal.configuration_at(self._SyncObj__raftCommitIndex)
+        is_needed = committed is not None and self._SyncObj__selfNode.id in committed.members
+        return self._recovery is None and (self.is_member or is_needed)
 
     @property
     def recovering(self) -> bool:
@@ -51,7 +69,7 @@ class Elections(Raft):
         return True
 
     def _on_timeout_now(self, _node: Peer, _message: Message) -> bool:
-        return self._recovery is None
+        return self._recovery is None and self.is_member
 
     def _SyncObj__setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803
         if term != self.raftCurrentTerm:
@@ -87,7 +105,7 @@ class Elections(Raft):
             self._SyncObj__raftLeader = None
             silent_s = self._clock.monotonic_s() - self._heard_leader_s
             log.info("leader_lost term=%d silent_s=%.2f", self.raftCurrentTerm, silent_s)
-        if self._recovery is not None:
+        if not self._may_lead:
             return
         self._pre_votes = set()
         self._pre_vote_round += 1
@@ -103,7 +121,7 @@ class Elections(Raft):
         return False
 
     def _on_pre_vote_granted(self, node: Peer, message: Message) -> bool:
-        if self._pre_votes is None or message["round"] != self._pre_vote_round:
+        if self._pre_votes is None or message["round"] != self._pre_vote_round or node not in self._SyncObj__otherNodes:
             return False
         if message["term"] > self.raftCurrentTerm:
             # PySyncObj refuses an old term without a word: take the newer one over beforehand.
@@ -156,13 +174,17 @@ class Elections(Raft):
         recovery = self._recovery
         if recovery is None:
             return
-        if recovery.is_over(self.raftCurrentTerm, self.last_index):
-            self._recovery = None
-            self._journal.set_whole()
-            log.info("recovery_ended term=%d index=%d", self.raftCurrentTerm, self.last_index)
+        me = self._SyncObj__selfNode.id
+        if recovery.is_over(me, self._configuration.others(me), self.raftCurrentTerm, self.last_index):
+            self._become_whole()
         elif recovery.ask_again(self._clock.monotonic_s()):
-            for peer in self._SyncObj__otherNodes:
+            for peer in self._SyncObj__connectedNodes:
                 self._send(peer, "recovery_query", round=recovery.round)
+
+    def _become_whole(self) -> None:
+        self._recovery = None
+        self._journal.set_whole()
+        log.info("recovery_ended term=%d index=%d", self.raftCurrentTerm, self.last_index)
 
     def _on_recovery_query(self, node: Peer, message: Message) -> bool:
         self._send(
@@ -172,9 +194,16 @@ class Elections(Raft):
             recovering=self.recovering,
             is_empty=self.last_index == 1 and not self._has_voted,
             last_index=self.last_index,
-            leads=self.is_leader,
+            # A configuration that may not stay says nothing about who has to be asked.
+            leads=self.is_leader and not self._has_open_configuration(),
+            members=list(self._configuration.members),
         )
         return False
+
+    def _has_open_configuration(self) -> bool:
+        """Whether the configuration in effect is another one than the last that was committed."""
+        committed = self._journal.configuration_at(self._SyncObj__raftCommitIndex)
+        return self._configuration.number > (1 if committed is None else committed.number)
 
     def _on_recovery_answer(self, node: Peer, message: dict[str, Any]) -> bool:
         if self._recovery is not None:

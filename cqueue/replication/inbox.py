@@ -14,7 +14,8 @@ from typing import Any, Final
 from pysyncobj.poller import POLL_EVENT_TYPE
 
 from cqueue import protocol
-from cqueue.replication.replica import Replica, Request
+from cqueue.replication.replica import Replica
+from cqueue.replication.requests import Request
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ import secrets
 import signal
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,12 +28,13 @@ from cqueue.replication.clock import Clock, SystemClock
 from cqueue.replication.consensus import Consensus
 from cqueue.replication.inbox import Inbox
 from cqueue.replication.journal import Journal, MemoryStore, Store
-from cqueue.replication.names import Resolver
+from cqueue.replication.names import Resolver, host_of
 from cqueue.replication.poller import LoopPoller
 from cqueue.replication.raft import Timing
 from cqueue.replication.replica import Replica
 from cqueue.replication.snapshots import EXIT_DATA, FileSnapshots, NoSnapshots
 from cqueue.replication.sqlite_store import SqliteStore
+from cqueue.replication.tls import Certificates, TlsFiles
 from cqueue.replication.transport import LinkSettings, NoTransport, TcpTransport
 
 log = logging.getLogger(__name__)
@@ -43,15 +45,18 @@ LINK_BYTES_MAX: Final = 32 * 1024 * 1024
 """Longest message between nodes, and most that may wait to be written, beyond two largest bodies."""
 LEAVE_S_MAX: Final = 1.5
 """How long a leader tries to hand over before it stops all the same."""
+ROUNDS_S: Final = 1.0
+"""The longest round of every so many seconds is logged, for those who look for what holds a node up."""
+ROUND_S_LONG: Final = 0.1
+"""Such a round is worth a warning: with the default settings a heartbeat is late."""
 
 
-def run(settings: Settings, listener: socket.socket, scratch: Path, on_started: Callable[[], object]) -> None:
+def run(settings: Settings, listener: socket.socket, on_started: Callable[[], object]) -> None:
     """Be the node's replica until SIGUSR1.
 
     Args:
         settings: the node's settings.
         listener: the listening unix socket the web workers come to.
-        scratch: a private directory for what need not outlive the node.
         on_started: called once when workers are answered.
 
     Raises:
@@ -59,13 +64,14 @@ def run(settings: Settings, listener: socket.socket, scratch: Path, on_started: 
     """
     stop = _StopSignal()
     clock = SystemClock()
+    session = secrets.randbits(63) | 1
     replica = Replica(
-        session=secrets.randbits(63) | 1,
+        session=session,
         clock=clock,
         mode=settings.mode,
         request_timeout_s=settings.request_timeout_s,
     )
-    consensus = _consensus(settings, replica, clock, scratch)
+    consensus = _consensus(settings, replica, clock, session)
     replica.attach(consensus)
     inbox = Inbox(listener, consensus._poller, replica)
     stop.wake(consensus._poller)
@@ -87,9 +93,11 @@ def run(settings: Settings, listener: socket.socket, scratch: Path, on_started: 
 
 
 def _serve(consensus: Consensus, replica: Replica, inbox: Inbox, stop: _StopSignal) -> None:
+    rounds = _Rounds(consensus._poller)
     while not stop.requested:
         consensus.poll(min(consensus.wait_s_max(), replica.wait_s_max()))
         _round(consensus, replica, inbox)
+        rounds.one_more()
 
 
 def turn(consensus: Consensus, replica: Replica) -> None:
@@ -113,7 +121,7 @@ def _leave(consensus: Consensus, replica: Replica, inbox: Inbox, clock: Clock) -
         _round(consensus, replica, inbox)
 
 
-def _consensus(settings: Settings, replica: Replica, clock: Clock, scratch: Path) -> Consensus:
+def _consensus(settings: Settings, replica: Replica, clock: Clock, life: int) -> Consensus:
     """The node's consensus, with the state restored from what was kept."""
     timing = Timing(settings.election_ms_min / 1000, settings.election_ms_max / 1000, settings.heartbeat_ms / 1000)
     store: Store = MemoryStore()
@@ -128,13 +136,19 @@ def _consensus(settings: Settings, replica: Replica, clock: Clock, scratch: Path
             replica.restore(kept[2])
             restored = snapshots.latest
     elif settings.is_cluster:
-        snapshots = FileSnapshots(scratch, sync=False)
+        snapshots = FileSnapshots(None, sync=False)
     links = LinkSettings(
-        settings.cluster_secret, clock, Resolver(), RETRY_S, LINK_BYTES_MAX + 2 * settings.body_bytes_max
+        settings.cluster_secret,
+        clock,
+        Resolver(),
+        RETRY_S,
+        LINK_BYTES_MAX + 2 * settings.body_bytes_max,
+        _certificates(settings, clock),
     )
     return Consensus(
         settings.node_id,
         settings.peers,
+        life=life,
         journal=Journal(store),
         snapshots=snapshots,
         timing=timing,
@@ -145,6 +159,39 @@ def _consensus(settings: Settings, replica: Replica, clock: Clock, scratch: Path
         state=replica.state,
         restored=restored,
     )
+
+
+def _certificates(settings: Settings, clock: Clock) -> Certificates | None:
+    """What the links speak TLS with; None where they do not."""
+    if not (settings.raft_tls_cert and settings.is_cluster):
+        return None
+    files = TlsFiles(settings.raft_tls_cert, settings.raft_tls_key, settings.raft_tls_ca)
+    return Certificates(files, host_of(settings.raft_addr), clock)
+
+
+class _Rounds:
+    """Says how long rounds take: the longest of each second, as a warning if it made a heartbeat late.
+
+    In a long round of little CPU time the process stood still: the disk, or other processes, were slow.
+    """
+
+    def __init__(self, poller: LoopPoller) -> None:
+        self._poller = poller
+        self._said_s = time.monotonic()
+        self._longest_s = self._cpu_s = 0.0
+        self._cpu_before_s = time.thread_time()
+
+    def one_more(self) -> None:
+        """A round has ended just now."""
+        now_s, cpu_s = time.monotonic(), time.thread_time()
+        took_s = now_s - self._poller.woke_s
+        if took_s > self._longest_s:
+            self._longest_s, self._cpu_s = took_s, cpu_s - self._cpu_before_s
+        self._cpu_before_s = cpu_s
+        if now_s - self._said_s >= ROUNDS_S:
+            level = logging.WARNING if self._longest_s >= ROUND_S_LONG else logging.DEBUG
+            log.log(level, "round_longest ms=%.1f cpu_ms=%.1f", self._longest_s * 1000, self._cpu_s * 1000)
+            self._said_s, self._longest_s = now_s, 0.0
 
 
 class _StopSignal:

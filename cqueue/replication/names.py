@@ -58,6 +58,16 @@ class Resolver:
         self._pending.discard(hostname)
 
 
+def host_of(node_id: str) -> str:
+    """`[::1]:4000` → `::1`."""
+    return node_id.rpartition(":")[0].strip("[]")
+
+
+def port_of(node_id: str) -> int:
+    """`[::1]:4000` → 4000."""
+    return int(node_id.rpartition(":")[2])
+
+
 def _is_address(hostname: str) -> bool:
     try:
         ipaddress.ip_address(hostname)

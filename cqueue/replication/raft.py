@@ -8,8 +8,10 @@ which hole it closes; DESIGN.md has the table. "Raft" is the dissertation (Ongar
 from __future__ import annotations
 
 import zlib
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
+import pysyncobj.journal
+import pysyncobj.pickle
 from msgspec import Struct
 from pysyncobj import SyncObj
 from pysyncobj.node import TCPNode
@@ -25,6 +27,16 @@ ROLES: Final = ("follower", "candidate", "leader")
 REGULAR, NO_OP = b"\x00", b"\x01"
 
 Message = dict[str, Any]
+
+
+def _refuse_pickle(*_args: Any, **_options: Any) -> NoReturn:
+    raise RuntimeError("PySyncObj reached for pickle, which runs what it reads; nothing here is pickled")
+
+
+for _module in (pysyncobj.pickle, pysyncobj.journal):
+    for _name in ("load", "loads", "dump", "dumps"):
+        # Hole: it unpickles what comes from the wire and the disk. With this it cannot, wherever it tries.
+        setattr(_module, _name, _refuse_pickle)
 
 
 class Timing(Struct, frozen=True):
@@ -49,6 +61,14 @@ class HoldingTransport(Protocol):
 
     def flush(self) -> None:
         """Send what was held."""
+        ...
+
+    def addNode(self, node: Any) -> None:  # noqa: N802 - PySyncObj's name
+        """Have a link to `node` from now on."""
+        ...
+
+    def dropNode(self, node: Any) -> None:  # noqa: N802
+        """Have none to `node` any more."""
         ...
 
 
@@ -103,7 +123,7 @@ class Raft(SyncObj):  # type: ignore[misc]
         """Index of the last entry in the log."""
         return self._journal[-1][1]
 
-    def _send(self, node: Peer, kind: str, **fields: Any) -> None:
+    def _send(self, node: Peer, kind: str, /, **fields: Any) -> None:
         self._SyncObj__transport.send(node, {"type": kind, "term": self.raftCurrentTerm, **fields})
 
     def _is_majority(self, count: int) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
@@ -25,10 +24,17 @@ import msgspec
 from cqueue import protocol
 from cqueue.core import entry
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Dequeued, Query, Result
-from cqueue.protocol import Failure, Member, NodeStatus
+from cqueue.core.operations import Dequeued, Keyed, Operation, Query, Result
+from cqueue.protocol import Failure, NodeStatus
+from cqueue.replication import status
+from cqueue.replication.backups import Backups
+from cqueue.replication.children import Child, Start
 from cqueue.replication.clock import Clock
 from cqueue.replication.consensus import Consensus
+from cqueue.replication.digests import Digests
+from cqueue.replication.errands import Arrivals, Errand
+from cqueue.replication.orders import Orders
+from cqueue.replication.requests import Reply, Request
 
 log = logging.getLogger(__name__)
 
@@ -42,42 +48,9 @@ PROPOSE_AGAIN_S: Final = 1.0
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING: Final = _encode(Dequeued([]))
 _decode_query = msgspec.msgpack.Decoder(Query).decode
+_decode_operation = msgspec.msgpack.Decoder(Operation).decode
 
 _OUT_OF_SIGHT: Final = Failure("outcome_unknown", "it may have been applied out of this node's sight")
-
-Reply = Callable[[int, int, bytes], None]
-"""Called once with (outcome, log index, body), see cqueue.protocol."""
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """One thing asked of this replica. `deadline_s` and `wait_until_s` are monotonic seconds.
-
-    number: order of arrival. proposed: it is in a batch on its way. parked: it waits for a job.
-    woken: it waited, and is trying again. empty_index: where the log said that there is no job.
-    """
-
-    kind: int
-    body: bytes
-    reply: Reply
-    number: int
-    deadline_s: float
-    wait_until_s: float = 0.0
-    done: bool = False
-    proposed: bool = False
-    parked: bool = False
-    woken: bool = False
-    empty_index: int = 0
-
-    def answer(self, outcome: int, index: int, body: bytes) -> None:
-        """Give the one answer; later ones are dropped."""
-        if not self.done:
-            self.done = True
-            self.body = b""
-            self.reply(outcome, index, body)
-
-    def __lt__(self, other: Request) -> bool:
-        return self.number < other.number
 
 
 @dataclass(slots=True)
@@ -98,10 +71,19 @@ class Replica:
 
     arrived: not proposed yet. batches: {number: Batch} on their way. parked: dequeues that found
     nothing and may wait, oldest first. deadlines: those that may not wait, by arrival.
-    wait_ends: heap of (look again at, request) for those that may.
+    wait_ends: heap of (look again at, request) for those that may. errands: by kind of request.
+
+    Args:
+        session: random, for this life of the node alone.
+        clock: the node's.
+        mode: how durable it is, for `status`.
+        request_timeout_s: how long a request may take.
+        start: starts what is computed beside the loop.
     """
 
-    def __init__(self, *, session: int, clock: Clock, mode: str, request_timeout_s: float) -> None:
+    def __init__(
+        self, *, session: int, clock: Clock, mode: str, request_timeout_s: float, start: Start = Child
+    ) -> None:
         self.machine = StateMachine()
         self._session = session
         self._clock = clock
@@ -117,10 +99,22 @@ class Replica:
         self._request_number = 0
         self._woken = 0
         self._draining = False
+        self._digests = Digests(session, clock, self.state, start)
+        self._backups = Backups(clock, self.state, start)
+        self._orders = Orders(session)
+        self._errands: dict[int, Errand] = {
+            protocol.AWAIT: Arrivals(),
+            protocol.BACKUP: self._backups,
+            protocol.VERIFY: self._digests,
+            protocol.ORDER: self._orders,
+        }
 
     def attach(self, consensus: Consensus) -> None:
         """Give it the consensus whose `on_apply` is this replica's."""
         self._consensus = consensus
+        self._backups.attach(consensus)
+        self._digests.attach(consensus)
+        self._orders.attach(consensus)
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -136,6 +130,12 @@ class Replica:
         ):
             # A node alone has applied all it ever acknowledged: its state is the latest there is.
             self._answer_query(request)
+        elif kind in self._errands:
+            self._errands[kind].take(request, self.index, wait_ms)
+        elif not self._consensus.is_member:
+            # Others can do at once what this one could only wait for.
+            why = status.why_no_leader(self._consensus)
+            self._fail(request, protocol.UNAVAILABLE, Failure("not_ready", why, 1))
         else:
             self._arrived.append(request)
             if wait_ms and not self._draining:
@@ -151,8 +151,10 @@ class Replica:
         self._unpark(request)
 
     def stop_waiting(self, request: Request) -> None:
-        """Its worker is about to stop: answer a waiting dequeue now, with no job."""
+        """Its worker is about to stop: answer a waiting dequeue now, with no job, and end an errand."""
         request.wait_until_s = 0.0
+        if request.kind in self._errands:
+            self._errands[request.kind].stop(request, self.index)
         if request.parked:
             self._unpark(request)
             request.answer(protocol.RESULT, request.empty_index, _NOTHING)
@@ -181,6 +183,8 @@ class Replica:
         Comes before the round's `Consensus.tick`.
         """
         now_s = self._clock.monotonic_s()
+        for errand in self._errands.values():
+            errand.advance(self.index, now_s)
         self._end_overdue(now_s)
         if self._batches:
             self._propose_again(now_s)
@@ -275,13 +279,15 @@ class Replica:
         if request.proposed and request.kind == protocol.OPERATE:
             self._fail(request, protocol.UNKNOWN, Failure("outcome_unknown", "no outcome within the time allowed"))
         else:
-            self._fail(request, protocol.UNAVAILABLE, Failure("no_leader", self._why_no_leader(), 1))
+            self._fail(request, protocol.UNAVAILABLE, Failure("no_leader", status.why_no_leader(self._consensus), 1))
 
     # -- out -----------------------------------------------------------------------------------
 
     def on_apply(self, index: int, data: bytes) -> None:
         """Apply one committed entry, and answer whoever here waits for it."""
         applied = self.machine.apply(index, data)
+        for errand in self._errands.values():
+            errand.moved(index, applied)
         if applied.session != self._session:
             return
         batch = self._batches.pop(applied.number, None)
@@ -308,7 +314,11 @@ class Replica:
         for number in [n for n in self._batches if self.machine.sessions.was_applied(self._session, n)]:
             batch = self._batches.pop(number)
             for request in batch.operations:
-                self._fail(request, protocol.UNKNOWN, _OUT_OF_SIGHT)
+                if not request.done and isinstance(_decode_operation(request.body), Keyed):
+                    # Its key makes it safe to do again: the state knows the answer.
+                    self._arrived.append(request)
+                else:
+                    self._fail(request, protocol.UNKNOWN, _OUT_OF_SIGHT)
             for request in batch.queries:
                 self._answer_query(request)
 
@@ -358,39 +368,11 @@ class Replica:
             self._answer_result(request, self.machine.query(_decode_query(request.body)))
 
     def _fail(self, request: Request, outcome: int, failure: Failure) -> None:
+        self._settle_wake(request)
         request.answer(outcome, self.index, protocol.encode(failure))
 
     # -- status --------------------------------------------------------------------------------
 
     def status(self) -> NodeStatus:
         """How this node stands in its cluster."""
-        consensus = self._consensus
-        members = [Member(consensus.node_id, "self")]
-        members += [Member(peer, "connected" if linked else "disconnected") for peer, linked in consensus.peer_states]
-        return NodeStatus(
-            node=consensus.node_id,
-            role=consensus.role,
-            leader=consensus.leader_id,
-            term=consensus.raftCurrentTerm,
-            commit_index=consensus.raftCommitIndex,
-            applied_index=consensus.applied_index,
-            members=sorted(members, key=lambda member: member.id),
-            mode=self._mode,
-            not_ready=self._why_not_ready(),
-        )
-
-    def _why_not_ready(self) -> str | None:
-        if self._draining:
-            return "this node is shutting down"
-        if self._consensus.recovering or self._consensus.leader_id is None:
-            return self._why_no_leader()
-        if not self._consensus.is_current:
-            return "this node has not caught up with its leader yet"
-        return None
-
-    def _why_no_leader(self) -> str:
-        if self._consensus.recovering:
-            return "this node came back without its memory and waits for the others to bring it up to date"
-        if self._consensus.leader_id is None:
-            return "no leader is known: an election is under way, or a majority of the nodes is out of reach"
-        return "the cluster did not answer in time"
+        return status.status(self._consensus, mode=self._mode, draining=self._draining)

@@ -25,6 +25,9 @@ from cqueue.replication.journal import Entry, Kept
 from cqueue.replication.snapshots import EXIT_DATA
 
 FORMAT: Final = 1
+FILE_NAME: Final = "journal.sqlite3"
+ANYBODY: Final = ""
+"""Node id of a journal that belongs to the first node that is started on it; as an argument, whichever it is."""
 SYNC_INTERVAL_S: Final = 1.0
 
 _SYNCHRONOUS: Final = {"always": "FULL", "interval": "NORMAL", "never": "OFF"}
@@ -49,6 +52,9 @@ class _Meta(Struct, forbid_unknown_fields=True):
     voted_for: str | None = None
     commit_index: int = 1
     is_whole: bool = False
+    members_index: int = 0
+    members: bytes = b""
+    life: int = 0
     first: int = 0
     last: int = 0
 
@@ -62,13 +68,13 @@ class SqliteStore:
     """
 
     def __init__(self, directory: Path, node_id: str, fsync: str, clock: Clock) -> None:
-        self._path = directory / "journal.sqlite3"
+        self._path = directory / FILE_NAME
         self._clock = clock
         self._sync_interval_s = SYNC_INTERVAL_S if fsync == "interval" else None
         self._synced_s = clock.monotonic_s()
         self._appended: list[tuple[int, int, int, bytes]] = []
         self._meta = _Meta(node_id)
-        self._lock = _lock(directory)
+        self._lock = lock(directory)
         try:
             self._db = self._connect(_SYNCHRONOUS[fsync])
         except BaseException:
@@ -102,7 +108,9 @@ class SqliteStore:
         try:
             if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 self._meta = self._read_meta()
-            if self._meta.node != node_id:
+            if self._meta.node == ANYBODY:
+                self._meta.node = node_id
+            if node_id not in {self._meta.node, ANYBODY}:
                 raise Unusable(
                     f"{self._path}: belongs to node {self._meta.node!r}, this is {node_id!r}", exit_code=EXIT_DATA
                 )
@@ -123,6 +131,11 @@ class SqliteStore:
         if kept_format != FORMAT:
             raise self._damaged(f"format {kept_format}, this version reads {FORMAT}")
         return msgspec.json.decode(value, type=_Meta)
+
+    @property
+    def node(self) -> str:
+        """The id of the node it belongs to."""
+        return self._meta.node
 
     def load(self) -> Kept:
         """Everything kept, with each entry's checksum and place verified."""
@@ -145,6 +158,9 @@ class SqliteStore:
             commit_index=meta.commit_index,
             is_whole=meta.is_whole,
             entries=entries,
+            members_index=meta.members_index,
+            members=meta.members,
+            life=meta.life,
         )
 
     def append(self, entry: Entry) -> None:
@@ -176,6 +192,14 @@ class SqliteStore:
     def set_whole(self) -> None:
         """See `Store`."""
         self._meta.is_whole = True
+
+    def set_members(self, index: int, members: bytes) -> None:
+        """See `Store`."""
+        self._meta.members_index, self._meta.members = index, members
+
+    def set_life(self, life: int) -> None:
+        """See `Store`."""
+        self._meta.life = life
 
     def set_commit_index(self, index: int) -> None:
         """See `Store`."""
@@ -215,7 +239,7 @@ class SqliteStore:
         )
 
 
-def _lock(directory: Path) -> int:
+def lock(directory: Path) -> int:
     """Make the directory if it is missing and take its lock; returns the lock's descriptor."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,45 +2,59 @@
 
 `Cluster.log` is what the cluster as a whole decided: for each index the one entry ever applied
 there. It is collected from every apply of every life of every node, and two that differ are the
-first thing a checker hears of.
+first thing a checker hears of. Beside it the cluster watches what only it can see: who leads which
+term, what every log holds of an index and a term, and the state's bytes at the same index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from traceback import format_exc
 from typing import Final
+from zlib import crc32
 
 import pysyncobj.syncobj as pysyncobj_module
 from msgspec import Struct
 
+from cqueue.errors import Unusable
+from cqueue.protocol import ADD
 from cqueue.replication import loop
-from cqueue.replication.consensus import Consensus
-from cqueue.replication.journal import Journal
-from cqueue.replication.raft import Timing
+from cqueue.replication.consensus import TRAILING_ENTRIES, Consensus
+from cqueue.replication.journal import Entry, Journal
+from cqueue.replication.raft import NO_OP, Timing
 from cqueue.replication.replica import Replica
 from cqueue.simulation.disk import Crashed, Disk, SimSnapshots
 from cqueue.simulation.network import Network, SimTransport
+from cqueue.simulation.work import Inline
 from cqueue.simulation.world import NodeClock, World
 
 REQUEST_TIMEOUT_S: Final = 5.0
 ROUND_S_MIN, ROUND_S_MAX = 0.0002, 0.003
 """From news to the round that acts on it."""
 SKEW_MS_MAX: Final = 60_000
+STATES_EVERY: Final = 50
+"""States are compared at every index this divides."""
 
 
 class Setup(Struct, frozen=True):
-    """What kind of cluster a seed gets. durable: nodes keep a journal; else memory only."""
+    """What kind of cluster it is. durable: nodes keep a journal; else memory only.
+
+    spares: nodes that run and are no members at first.
+    """
 
     nodes: int
-    durable: bool
-    compact_bytes: int
+    spares: int = 0
+    durable: bool = True
+    compact_bytes: int = 1 << 40
+    trailing_entries: int = TRAILING_ENTRIES
 
 
 class SimNode:
     """One node: its disk and clock stay, its replica lives from start to crash.
 
     lives: how often it was started. replica: None while it is down. paused_until_s: it does nothing.
+    fails_to_apply: the next entry ends it in the middle of things.
+    stop_by_s: it was told to stop, and does once it has handed over, or then; None: it was not.
     """
 
     def __init__(self, node_id: str, clock: NodeClock) -> None:
@@ -49,6 +63,8 @@ class SimNode:
         self.disk = Disk()
         self.lives = 0
         self.paused_until_s = 0.0
+        self.fails_to_apply = False
+        self.stop_by_s: float | None = None
         self.replica: Replica | None = None
         self.consensus: Consensus | None = None
         self.round_at_s = float("inf")
@@ -58,21 +74,24 @@ class Cluster:
     """All nodes and their network.
 
     log: {index: entry}. applied_by: {index: node and life that told first}. leaders: {term: node}.
-    broken: what should never be, in words. dead_requests: called when a node takes its requests along.
+    written: {(index, term): command}. states: {index: checksum of the state right after it}.
+    broken: what should never be, in words.
     """
 
     def __init__(self, world: World, setup: Setup) -> None:
         self.world = world
         self.setup = setup
-        self.ids = [f"n{number}:1" for number in range(1, setup.nodes + 1)]
+        self.ids = [f"n{number}:1" for number in range(1, setup.nodes + setup.spares + 1)]
+        self.first_ids = self.ids[: setup.nodes]
         self.network = Network(world, self.ids, self.wake)
         skew = partial(world.random.randint, -SKEW_MS_MAX, SKEW_MS_MAX)
         self.nodes = {node_id: SimNode(node_id, NodeClock(world, skew())) for node_id in self.ids}
         self.log: dict[int, bytes] = {}
         self.applied_by: dict[int, str] = {}
         self.leaders: dict[int, str] = {}
+        self.written: dict[tuple[int, int], bytes] = {}
+        self.states: dict[int, int] = {}
         self.broken: list[str] = []
-        self.on_crash: Callable[[str], None] = lambda _node_id: None
         pysyncobj_module.random = world.random
         for node_id in self.ids:
             self.start(node_id)
@@ -85,30 +104,40 @@ class Cluster:
         if node.replica is not None:
             return
         node.lives += 1
+        node.stop_by_s = None
+        node.disk.on_append = self._on_append
+        session = self.world.random.getrandbits(63) | 1
         replica = Replica(
-            session=self.world.random.getrandbits(63) | 1,
+            session=session,
             clock=node.clock,
             mode="durable" if self.setup.durable else "replicated-memory",
             request_timeout_s=REQUEST_TIMEOUT_S,
+            start=Inline,
         )
         kept = SimSnapshots(node.disk, self.world)
         restored = kept.load()
         if restored is not None:
             replica.restore(restored[2])
-        node.consensus = Consensus(
-            node_id,
-            [other for other in self.ids if other != node_id],
-            journal=Journal(node.disk),
-            snapshots=kept,
-            timing=Timing(),
-            clock=node.clock,
-            transport=partial(SimTransport, network=self.network),
-            on_apply=partial(self._on_apply, node),
-            on_install=replica.restore,
-            state=replica.state,
-            restored=kept.latest,
-            compact_bytes=self.setup.compact_bytes,
-        )
+        try:
+            node.consensus = Consensus(
+                node_id,
+                [other for other in self.first_ids if other != node_id],
+                life=session,
+                journal=Journal(node.disk),
+                snapshots=kept,
+                timing=Timing(),
+                clock=node.clock,
+                transport=partial(SimTransport, network=self.network, disk=node.disk),
+                on_apply=partial(self._on_apply, node),
+                on_install=replica.restore,
+                state=replica.state,
+                restored=kept.latest,
+                compact_bytes=self.setup.compact_bytes,
+                trailing_entries=self.setup.trailing_entries,
+            )
+        except Unusable as error:
+            self.broken.append(f"{node_id} cannot start any more: {error.detail}")
+            return
         replica.attach(node.consensus)
         node.replica = replica
         self.world.tell(f"{node_id} starts, life {node.lives}, applied {replica.index}")
@@ -121,22 +150,56 @@ class Cluster:
         if node.replica is None:
             return
         self.world.tell(f"{node_id} crashes{' and loses its disk' if wipe else ''}")
+        self._end(node, wipe=wipe)
+
+    def leave(self, node_id: str) -> None:
+        """Tell a node to stop in order: it answers what is on its way and hands leadership over."""
+        node = self.nodes[node_id]
+        if node.replica is not None:
+            self.world.tell(f"{node_id} is told to stop")
+            node.stop_by_s = self.world.now_s + loop.LEAVE_S_MAX
+            node.replica.drain()
+            self.wake(node_id)
+
+    def _end(self, node: SimNode, *, wipe: bool) -> None:
         node.replica = node.consensus = None
         node.round_at_s = float("inf")
         node.disk.crash()
-        if wipe:
+        if wipe or not self.setup.durable:
             node.disk.wipe()
-        self.network.down(node_id)
-        self.on_crash(node_id)
+        self.network.down(node.id)
 
     def is_up(self, node_id: str) -> bool:
         """Whether the node runs and is not paused."""
         node = self.nodes[node_id]
         return node.replica is not None and node.paused_until_s <= self.world.now_s
 
-    def everyone_is_whole(self) -> bool:
-        """Whether all nodes run and none is still getting its memory back."""
-        return all(node.consensus is not None and not node.consensus.recovering for node in self.nodes.values())
+    def members(self) -> list[str]:
+        """Every node that is a member according to the log of any node that runs, by id."""
+        logs = [node.consensus._journal for node in self.nodes.values() if node.consensus is not None]
+        return sorted({m for log in logs if log.configuration for m in log.configuration.members}) or self.first_ids
+
+    def members_min(self) -> int:
+        """How many members there are according to the one of them that runs and knows of fewest."""
+        running = [consensus for member in self.members() if (consensus := self.nodes[member].consensus) is not None]
+        return min((len(consensus.members) for consensus in running), default=0)
+
+    def may_forget(self, node_id: str) -> bool:
+        """Whether the cluster bears that this node loses its memory: all others have theirs, and go on."""
+        members = [self.nodes[member] for member in self.members()]
+        changes = [node.consensus.change for node in members if node.consensus is not None and node.consensus.change]
+        joining = [self.nodes[change.node] for change in changes if change.verb == ADD and change.node is not None]
+        if self.nodes[node_id] not in members + joining:
+            return True
+        # A node that is being added may be a member before this one is gone, or is gone itself.
+        return (
+            len(members) > 2  # noqa: PLR2004 - one of two is no minority
+            and all(node.stop_by_s is None for node in joining)
+            and all(
+                node.consensus is not None and node.stop_by_s is None and not node.consensus.recovering
+                for node in members
+            )
+        )
 
     # -- rounds --------------------------------------------------------------------------------
 
@@ -158,16 +221,44 @@ class Cluster:
             self._round_in(node, 0.0)
             return
         try:
-            loop.turn(node.consensus, node.replica)
+            self._read_and_turn(node)
         except Crashed:
+            self.crash(node.id, wipe=False)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node's process ends by it
+            self.broken.append(f"{node.id} ended by {error!r}")
+            self.world.tell(format_exc())
             self.crash(node.id, wipe=False)
             return
         if node.consensus.is_leader:
             self._note_leader(node)
+        if self._has_left(node):
+            self.world.tell(f"{node.id} stops")
+            self._end(node, wipe=False)
+            return
+        node.paused_until_s = max(node.paused_until_s, self.world.now_s + node.disk.rest())
         wait_s = min(node.consensus.wait_s_max(), node.replica.wait_s_max())
         self._round_in(node, max(wait_s, ROUND_S_MIN) + self.world.random.uniform(0, ROUND_S_MAX))
 
+    def _has_left(self, node: SimNode) -> bool:
+        if node.stop_by_s is None or node.replica is None or node.consensus is None:
+            return False
+        return node.stop_by_s <= self.world.now_s or (node.replica.is_idle and node.consensus.leave())
+
+    def _read_and_turn(self, node: SimNode) -> None:
+        """A node's round, in the order of `cqueue.replication.loop`."""
+        if node.consensus is not None and node.replica is not None:
+            self.network.read(node.id)
+            loop.turn(node.consensus, node.replica)
+
     # -- what must be --------------------------------------------------------------------------
+
+    def _on_append(self, entry: Entry) -> None:
+        """Two logs that hold an entry of one index and term hold the same (Raft figure 3.2, log matching)."""
+        command, index, term = entry
+        # A no-op may only stand for an entry that is in a snapshot.
+        if command != NO_OP and self.written.setdefault((index, term), command) != command:
+            self.broken.append(f"index {index} of term {term} was written twice, with different entries")
 
     def _note_leader(self, node: SimNode) -> None:
         consensus = node.consensus
@@ -192,3 +283,10 @@ class Cluster:
             )
         if node.replica is not None:
             node.replica.on_apply(index, data)
+            if node.fails_to_apply:
+                node.fails_to_apply = False
+                raise Crashed
+            if index % STATES_EVERY == 0:
+                state = crc32(node.replica.state())
+                if self.states.setdefault(index, state) != state:
+                    self.broken.append(f"the state of {node.id} in life {node.lives} at index {index} differs")

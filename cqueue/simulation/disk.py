@@ -1,18 +1,23 @@
 """A simulated disk: what a node keeps, what it loses when it crashes, and when it crashes on it.
 
-It passes the same conformance tests as the SQLite store and the snapshot files. A commit is one
-transaction: a crash at it leaves all of it or nothing. Snapshots take a while, and count only
-when they are finished.
+It passes the same conformance tests as the SQLite store. A commit is one transaction: a crash at it
+leaves all of it or nothing, which is also what a torn write leaves of a journal that is a database.
+A commit may take its time, as a real one does: the node does nothing else meanwhile. Snapshots are
+made beside the node, take a while, and count only when they are finished.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from cqueue.replication import snapshots
 from cqueue.replication.journal import Entry, Kept
 from cqueue.replication.snapshots import Image
 from cqueue.simulation.world import World
+
+MAKING_S: Final = 0.3
+"""How long it takes to make a snapshot, on average."""
 
 
 class Crashed(Exception):
@@ -22,11 +27,17 @@ class Crashed(Exception):
 class Disk:
     """One node's disk; it outlives the node. Also the node's `Store`.
 
-    kept: what a crash leaves. pending: changes since the last commit, as functions.
+    pending: changes since the last commit, as functions; all else is what a crash leaves.
     crash_at_commit: None, or "before" or "after": the next commit ends the node.
+    making_s: how long it takes to make a snapshot, on average.
+    commit_s: how long a commit takes at present. busy_s: how long those since the last `rest` took.
+    on_append: hears of every entry that is appended.
     """
 
     def __init__(self) -> None:
+        self.making_s = MAKING_S
+        self.commit_s = self.busy_s = 0.0
+        self.on_append: Callable[[Entry], None] = lambda _entry: None
         self.wipe()
 
     def wipe(self) -> None:
@@ -36,6 +47,8 @@ class Disk:
         self.voted_for: str | None = None
         self.commit_index = 1
         self.is_whole = False
+        self.members = (0, b"")
+        self.life = 0
         self.snapshot: bytes | None = None
         self.crash_at_commit: str | None = None
         self._pending: list[Callable[[], None]] = []
@@ -44,16 +57,23 @@ class Disk:
         """Lose what was not committed."""
         self._pending.clear()
         self.crash_at_commit = None
+        self.busy_s = 0.0
+
+    def rest(self) -> float:
+        """How long the commits since the last rest took, in simulated seconds."""
+        busy_s, self.busy_s = self.busy_s, 0.0
+        return busy_s
 
     # -- Store ---------------------------------------------------------------------------------
 
     def load(self) -> Kept:
         """See `Store`."""
         entries = [self.entries[index] for index in sorted(self.entries)]
-        return Kept(self.term, self.voted_for, self.commit_index, self.is_whole, entries)
+        return Kept(self.term, self.voted_for, self.commit_index, self.is_whole, entries, *self.members, self.life)
 
     def append(self, entry: Entry) -> None:
         """See `Store`."""
+        self.on_append(entry)
         self._pending.append(lambda: self.entries.__setitem__(entry[1], entry))
 
     def delete_from(self, index: int) -> None:
@@ -78,6 +98,14 @@ class Disk:
         """See `Store`."""
         self._pending.append(lambda: setattr(self, "is_whole", True))
 
+    def set_members(self, index: int, members: bytes) -> None:
+        """See `Store`."""
+        self._pending.append(lambda: setattr(self, "members", (index, members)))
+
+    def set_life(self, life: int) -> None:
+        """See `Store`."""
+        self._pending.append(lambda: setattr(self, "life", life))
+
     def set_commit_index(self, index: int) -> None:
         """See `Store`."""
         self._pending.append(lambda: setattr(self, "commit_index", index))
@@ -86,6 +114,7 @@ class Disk:
         """See `Store`."""
         if self.crash_at_commit == "before":
             raise Crashed
+        self.busy_s += self.commit_s
         for change in self._pending:
             change()
         self._pending.clear()
@@ -110,15 +139,16 @@ class SimSnapshots:
         if self._disk.snapshot is None:
             return None
         index, term, state = snapshots.decode(self._disk.snapshot)
-        self.latest = Image(index, term, len(self._disk.snapshot))
+        self.latest = Image(index, term, len(self._disk.snapshot), snapshots.members_in(self._disk.snapshot))
         return index, term, state
 
-    def begin(self, index: int, term: int, state: Callable[[], bytes]) -> bool:
+    def begin(self, index: int, term: int, state: Callable[[], bytes], members: bytes = b"") -> bool:
         """See `Snapshots`."""
         if self._making is not None:
             return False
-        encoded = snapshots.encode(index, term, state())
-        self._making = (self._world.now_s + self._world.expo(0.3), Image(index, term, len(encoded)), encoded)
+        encoded = snapshots.encode(index, term, state(), members)
+        image = Image(index, term, len(encoded), members)
+        self._making = (self._world.now_s + self._world.expo(self._disk.making_s), image, encoded)
         return True
 
     def finished(self) -> Image | None:
@@ -138,4 +168,4 @@ class SimSnapshots:
         index, term, _ = snapshots.decode(encoded)
         self._making = None
         self._disk.snapshot = encoded
-        self.latest = Image(index, term, len(encoded))
+        self.latest = Image(index, term, len(encoded), snapshots.members_in(encoded))

@@ -8,14 +8,27 @@ replication promises to survive. Crashes that keep the disk may hit all nodes at
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from cqueue import protocol
+from cqueue.protocol import ADD, REMOVE, TRANSFER, Order
+from cqueue.replication import loop
 from cqueue.simulation.cluster import Cluster
 from cqueue.simulation.world import World
 
 MEAN_S: Final = 0.5
 """Between two faults."""
 SLOW_S: Final = (0.0, 0.05, 0.3, 1.0)
+ORDERS: Final = 3
+"""In a row, each without waiting for the one before."""
+MEMBERS_MIN: Final = 3
+"""With fewer, no node may lose its memory."""
+REMOVAL_S_MAX: Final = 10.0
+"""Until a removal nobody heard the end of has ended: of two at a time the second could leave too few members."""
+ORDER_WAIT_MS: Final = 4_000
+"""How long a new node may take to catch up."""
+COMMIT_S: Final = (0.002, 0.03, 0.2)
 
 
 class Faults:
@@ -26,6 +39,7 @@ class Faults:
         self._cluster = cluster
         self._kinds = [self._KINDS[kind] for kind in sorted(kinds)]
         self._stopped = False
+        self._removing_until_s = 0.0
         if self._kinds:
             world.after(2.0, self._happen)
 
@@ -42,6 +56,7 @@ class Faults:
         for node in self._cluster.nodes.values():
             node.paused_until_s = 0.0
             node.disk.crash_at_commit = None
+            node.disk.commit_s = 0.0
             self._cluster.start(node.id)
             self._cluster.wake(node.id)
         self._cluster.network.heal_all()
@@ -71,13 +86,23 @@ class Faults:
         self._world.after(min(3.4, self._world.expo(1.5)), self._cluster.network.heal, a, b)
 
     def _reset(self) -> None:
+        """A connection breaks: at both ends at once, or at one that the other learns of later."""
         a, b = self._two()
         self._world.tell(f"the connection of {a} and {b} breaks")
-        self._cluster.network.disconnect(a, b)
+        if self._world.random.random() < 0.5:  # noqa: PLR2004
+            self._cluster.network.disconnect(a, b)
+        else:
+            self._cluster.network.hang_up(a, b)
 
     def _slow(self) -> None:
         a, b = self._two()
         self._cluster.network.slow[a, b] = self._world.random.choice(SLOW_S)
+
+    def _slow_disk(self) -> None:
+        """A node's commits take their time for a while, and the node waits for each."""
+        disk = self._cluster.nodes[self._world.random.choice(self._cluster.ids)].disk
+        disk.commit_s = self._world.random.choice(COMMIT_S)
+        self._world.after(self._world.expo(2.0), setattr, disk, "commit_s", 0.0)
 
     def _pause(self) -> None:
         node = self._cluster.nodes[self._world.random.choice(self._cluster.ids)]
@@ -106,22 +131,66 @@ class Faults:
 
     def _wipe(self) -> None:
         """One node, which loses everything it knew."""
-        if self._cluster.everyone_is_whole():
-            node_id = self._world.random.choice(self._cluster.ids)
+        node_id = self._world.random.choice(self._cluster.ids)
+        if self._cluster.may_forget(node_id):
             self._cluster.crash(node_id, wipe=True)
             self._world.after(self._world.expo(1.0), self._start, node_id)
 
+    def _leave(self) -> None:
+        """One node stops in order, and comes back: a step of a rolling restart."""
+        node_id = self._world.random.choice(self._cluster.ids)
+        if self._cluster.setup.durable or self._cluster.may_forget(node_id):
+            self._cluster.leave(node_id)
+            self._world.after(loop.LEAVE_S_MAX + self._world.expo(0.5), self._start, node_id)
+
+    def _members(self) -> None:
+        """An operator gives a few orders, whatever else goes wrong."""
+        for _ in range(ORDERS):
+            self._world.after(self._world.expo(0.7), self._order)
+
+    def _order(self) -> None:
+        """Add or remove a node, or move leadership, through any node."""
+        cluster, chance = self._cluster, self._world.random
+        members = cluster.members()
+        may_remove = cluster.members_min() > MEMBERS_MIN and self._world.now_s > self._removing_until_s
+        through, verb = cluster.nodes[chance.choice(cluster.ids)], chance.choice((ADD, ADD, REMOVE, TRANSFER))
+        candidates = {
+            ADD: [node_id for node_id in cluster.ids if node_id not in members],
+            REMOVE: members if may_remove else [],
+            TRANSFER: members,
+        }[verb]
+        if self._stopped or through.replica is None or not candidates:
+            return
+        order = Order(verb, chance.choice(candidates), ORDER_WAIT_MS)
+        if verb == REMOVE:
+            self._removing_until_s = self._world.now_s + REMOVAL_S_MAX
+        self._world.tell(f"{through.id} is told to {verb} {order.node}")
+        through.replica.submit(protocol.ORDER, protocol.encode(order), 0, partial(self._ordered, order))
+        cluster.wake(through.id)
+
+    def _ordered(self, order: Order, outcome: int, _index: int, body: bytes) -> None:
+        said = "done" if outcome == protocol.RESULT else protocol.decode_failure(body).detail
+        self._world.tell(f"to {order.verb} {order.node}: {said}")
+        if order.verb == REMOVE and outcome != protocol.UNKNOWN:
+            self._removing_until_s = self._world.now_s
+
     def _start(self, node_id: str) -> None:
-        self._cluster.nodes[node_id].disk.crash_at_commit = None
+        node = self._cluster.nodes[node_id]
+        node.disk.crash_at_commit = None
+        if node.replica is not None and node.stop_by_s is not None:
+            self._world.after(0.1, self._start, node_id)  # it was paused, and has not stopped yet
         self._cluster.start(node_id)
 
     _KINDS: Final[dict[str, Callable[[Faults], None]]] = {
         "crash": _crash,
+        "leave": _leave,
+        "members": _members,
         "one-way": _one_way,
         "partition": _partition,
         "pause": _pause,
         "reset": _reset,
         "slow": _slow,
+        "slow-disk": _slow_disk,
         "step": _step,
         "wipe": _wipe,
     }

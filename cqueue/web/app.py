@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, MapAdapter, ValidationError
 
 from cqueue.errors import CqueueError
-from cqueue.web import cluster, problems, wire
+from cqueue.web import backup, cluster, members, problems, wire
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
 from cqueue.web.problems import Problem
@@ -42,12 +42,13 @@ class _Application(Flask):
         return MapAdapter(self.url_map, "", "/", "", "http", request.path, request.method)
 
 
-def create_app(link: ReplicaLink, *, body_bytes_max: int) -> Flask:
+def create_app(link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None = None) -> Flask:
     """The application over the replica at the other end of `link`.
 
     Args:
         link: the connection to this node's replica.
         body_bytes_max: larger request bodies get 413.
+        spool_dir: where a backup is until it is sent; None: where temporary files are.
     """
     app = _Application("cqueue", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
@@ -56,6 +57,8 @@ def create_app(link: ReplicaLink, *, body_bytes_max: int) -> Flask:
     routes = JobRoutes(link, body_bytes_max=body_bytes_max)
     routes.add_to(app)
     cluster.add_routes(app, link)
+    members.add_routes(app, link, body_bytes_max=body_bytes_max)
+    backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=spool_dir)
     app.register_error_handler(Problem, _show)
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Struct
 
 import cqueue
-from cqueue.protocol import RESULT, STATUS, NodeStatus, decode_status
-from cqueue.web import wire
+from cqueue.protocol import RESULT, STATUS, Change, Member, NodeStatus, decode_status
 from cqueue.web.answer import Answer
 from cqueue.web.link import ReplicaLink
 from cqueue.web.problems import Problem
@@ -16,10 +17,28 @@ from cqueue.web.problems import Problem
 if TYPE_CHECKING:
     from flask import Flask, Response
 
+
 DOCS_URL: Final = "https://github.com/cqueue/cqueue/tree/main/docs"
 
 _ALIVE: Final = b'{"status":"alive"}'
 _READY: Final = b'{"status":"ready"}'
+
+
+class ClusterAnswer(Struct):
+    """The cluster as this node sees it. change: what this node, as the leader, is changing."""
+
+    node: str
+    role: str
+    leader: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    members: list[Member]
+    mode: str
+    change: Change | None
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def add_routes(app: Flask, link: ReplicaLink) -> None:
@@ -34,7 +53,7 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
     @app.get("/cluster")
     def cluster() -> Response:
         status, index = node_status()
-        return Answer(200, wire.cluster_json(status), index).response()
+        return Answer(200, _cluster_json(status), index).response()
 
     @app.get("/livez")
     def livez() -> Response:
@@ -54,9 +73,25 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
     def root() -> Response:
         # Made when asked: only then are all routes known.
         routes = sorted(
-            f"{method} {rule.rule.replace('<id:job_id>', '{id}')}"
+            f"{method} {re.sub('<[^>]+>', '{id}', rule.rule)}"
             for rule in app.url_map.iter_rules()
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         )
         greeting = {"name": "cqueue", "version": cqueue.__version__, "docs": DOCS_URL, "routes": routes}
         return Answer(200, msgspec.json.format(msgspec.json.encode(greeting), indent=2)).response()
+
+
+def _cluster_json(status: NodeStatus) -> bytes:
+    return _encode(
+        ClusterAnswer(
+            status.node,
+            status.role,
+            status.leader,
+            status.term,
+            status.commit_index,
+            status.applied_index,
+            status.members,
+            status.mode,
+            status.change,
+        )
+    )

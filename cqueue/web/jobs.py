@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl
@@ -10,7 +11,7 @@ from flask import Response, request
 
 from cqueue.core.operations import Conclude, Dequeue, Enqueue, GetJob, GetStats, Operation, Query, Refusal
 from cqueue.errors import Refused
-from cqueue.protocol import OPERATE, PEEK, QUERY, RESULT, encode
+from cqueue.protocol import AWAIT, OPERATE, PEEK, QUERY, RESULT, encode
 from cqueue.web import body, headers, wire
 from cqueue.web.answer import Answer
 from cqueue.web.link import ReplicaLink
@@ -76,17 +77,17 @@ class JobRoutes:
 
     def job(self, environ: WSGIEnvironment, job_id: int) -> Answer:
         """Show one job."""
-        found, index = self._ask(wire.decode_found, _look_kind(environ), GetJob(job_id))
+        found, index = self._ask(wire.decode_found, look(self._link, environ), GetJob(job_id))
         return Answer(200, wire.job_json(found.job), index)
 
     def stats(self, environ: WSGIEnvironment) -> Answer:
         """Count the jobs."""
-        counts, index = self._ask(wire.decode_stats, _look_kind(environ), GetStats())
+        counts, index = self._ask(wire.decode_stats, look(self._link, environ), GetStats())
         return Answer(200, wire.stats_json(counts), index)
 
     def _read(self, environ: WSGIEnvironment) -> bytes:
         if environ["QUERY_STRING"]:
-            _refuse_parameters(_parameters(environ))
+            refuse_parameters(environ)
         return body.read(environ, self._body_bytes_max)
 
     def _operate(
@@ -114,15 +115,22 @@ def _flask_view(route: Callable[..., Answer]) -> Callable[..., Response]:
     return lambda **values: route(request.environ, **values).response()
 
 
-def _look_kind(environ: dict[str, Any]) -> int:
-    """How a question is asked, from `?consistency=`: linearizable where nothing is said."""
+def look(link: ReplicaLink, environ: dict[str, Any]) -> int:
+    """How a question is asked, from `?consistency=`: linearizable where nothing is said. `?min_index=` waits here."""
     if not environ["QUERY_STRING"]:
         return QUERY
     parameters = _parameters(environ)
     consistency = parameters.pop("consistency", "linearizable")
-    _refuse_parameters(parameters)
+    min_index = parameters.pop("min_index", None)
+    _refuse(parameters)
     if consistency not in _LOOK_KINDS:
         raise Refused(f"the parameter consistency is one of {', '.join(_LOOK_KINDS)}")
+    if min_index is not None:
+        if not re.fullmatch("[0-9]{1,19}", min_index) or int(min_index) > wire.ID_MAX:
+            raise Refused(f"the parameter min_index is a whole number from 0 to {wire.ID_MAX}")
+        _, outcome, index, data = link.ask(AWAIT, encode(int(min_index)))
+        if outcome != RESULT:
+            raise Problem.of_failure(data, index)
     return _LOOK_KINDS[consistency]
 
 
@@ -130,7 +138,12 @@ def _parameters(environ: dict[str, Any]) -> dict[str, str]:
     return dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True))
 
 
-def _refuse_parameters(parameters: dict[str, str]) -> None:
+def refuse_parameters(environ: dict[str, Any]) -> None:
+    """For routes that know none."""
+    _refuse(_parameters(environ))
+
+
+def _refuse(parameters: dict[str, str]) -> None:
     """What is not known is refused by name, in the address as in the body."""
     for name in parameters:
         raise Refused(f"there is no parameter {name[:100]!r} here; the fields of a request go into its body")

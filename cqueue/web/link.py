@@ -19,7 +19,7 @@ from gevent import socket
 from gevent.hub import Waiter
 
 from cqueue.errors import CqueueError, OutcomeUnknown, Unavailable
-from cqueue.protocol import CANCEL, DRAIN, OPERATE, FrameError, FrameReader, parse_reply, request
+from cqueue.protocol import CANCEL, DRAIN, OPERATE, ORDER, FrameError, FrameReader, parse_reply, request
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class ReplicaLink:
 
         Raises:
             Unavailable: the replica is not there; nothing was done.
-            OutcomeUnknown: the connection broke, or time ran out, with an OPERATE on its way.
+            OutcomeUnknown: the connection broke, or time ran out, with an OPERATE or ORDER on its way.
         """
         if self._socket is None:
             raise Unavailable("this node's replica is not answering", code="not_ready")
@@ -221,6 +221,6 @@ class ReplicaLink:
 
 
 def _lost(kind: int, why: str) -> CqueueError:
-    if kind == OPERATE:
+    if kind in {OPERATE, ORDER}:
         return OutcomeUnknown(f"it may or may not have been done: {why}")
     return Unavailable(why, code="not_ready")

@@ -64,12 +64,12 @@ class Answer:
 
 
 class Client:
-    """Talks to one node at `host:port`; threads may share it."""
+    """Talks to one node at `host:port`, and waits `patience_s` for an answer; threads may share it."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, patience_s: float = REQUEST_S) -> None:
         self._host, self._port = host, port
         self._http = urllib3.PoolManager(
-            maxsize=32, retries=False, timeout=urllib3.Timeout(connect=REQUEST_S, read=REQUEST_S)
+            maxsize=32, retries=False, timeout=urllib3.Timeout(connect=patience_s, read=patience_s)
         )
 
     def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:

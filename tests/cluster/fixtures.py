@@ -14,6 +14,7 @@ from typing import Protocol
 import pytest
 
 from tests.cluster.harness import Cluster, Command, Node, Ports
+from tests.cluster.network import Network
 
 
 class StartNode(Protocol):
@@ -27,8 +28,13 @@ class StartNode(Protocol):
 class StartCluster(Protocol):
     """Starts a cluster and waits until every node is ready."""
 
-    def __call__(self, count: int = 3, *, durable: bool = False, **settings: str | int) -> Cluster:
-        """Start `count` nodes with these settings, by their names; `durable` ones keep a data directory."""
+    def __call__(
+        self, count: int = 3, *, durable: bool = False, network: Network | None = None, **settings: str | int
+    ) -> Cluster:
+        """Start `count` nodes with these settings, by their names; `durable` ones keep a data directory.
+
+        `network` is where they are, if not all on 127.0.0.1.
+        """
         ...
 
 
@@ -77,8 +83,10 @@ def start_node(ports: Ports, cleanup: ExitStack, tmp_path: Path) -> StartNode:
 def start_cluster(ports: Ports, cleanup: ExitStack, tmp_path: Path) -> StartCluster:
     """Starts a cluster."""
 
-    def start(count: int = 3, *, durable: bool = False, **settings: str | int) -> Cluster:
-        cluster = Cluster(ports, tmp_path, count, durable=durable, settings=settings)
+    def start(
+        count: int = 3, *, durable: bool = False, network: Network | None = None, **settings: str | int
+    ) -> Cluster:
+        cluster = Cluster(ports, tmp_path, count, durable=durable, settings=settings, network=network)
         for node in cluster.nodes:
             cleanup.callback(_end, node)
         cluster.start()

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster.client import Answer, Client, InFlight, Unreachable
+from tests.cluster.network import Network
 from tests.support import eventually
 
 HOST: Final = "127.0.0.1"
@@ -122,9 +121,7 @@ class Command:
     def __init__(self, arguments: Sequence[str], log_path: Path, variables: Mapping[str, str] | None = None) -> None:
         self.arguments = list(arguments)
         self.log_path = log_path
-        # A killed node leaves its private directory behind; below tmp_path its socket's path may get too long.
-        self._scratch = tempfile.mkdtemp(prefix="cqueue-test-")
-        self._variables = {"TMPDIR": self._scratch, **(variables or {})}
+        self._variables = dict(variables or {})
         self._started: subprocess.Popen[bytes] | None = None
 
     @property
@@ -201,7 +198,6 @@ class Command:
         eventually(self._all_killed, within_s=STOP_S)
         if self._started is not None:
             self._started.wait(STOP_S)
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _all_killed(self) -> bool:
         living = self.processes()
@@ -212,16 +208,27 @@ class Command:
 
 
 class Node(Command):
-    """One `cqueue serve`. Settings that are not given are the defaults, but for the port."""
+    """One `cqueue serve`. Settings that are not given are the defaults, but for where it is.
+
+    prefix: what the command is started with, where it is not to run just here.
+    """
 
     def __init__(
-        self, ports: Ports, log_path: Path, settings: Settings, variables: Mapping[str, str] | None = None
+        self,
+        ports: Ports,
+        log_path: Path,
+        settings: Settings,
+        variables: Mapping[str, str] | None = None,
+        *,
+        host: str = HOST,
+        prefix: Sequence[str] = (),
     ) -> None:
-        self.port = ports.reserve()
+        self.host, self.port = host, ports.reserve()
         self.name = log_path.stem
-        self.settings: dict[str, str | int] = {"port": self.port, **settings}
-        super().__init__([*CQUEUE, "serve", *flags(self.settings)], log_path, variables)
-        self.client = Client(HOST, self.port)
+        elsewhere = {} if host == HOST else {"addr": host}
+        self.settings: dict[str, str | int] = {"port": self.port, **elsewhere, **settings}
+        super().__init__([*prefix, *CQUEUE, "serve", *flags(self.settings)], log_path, variables)
+        self.client = Client(host, self.port)
 
     def __repr__(self) -> str:
         return f"<{self.name} on port {self.port}>"
@@ -305,20 +312,32 @@ class Cluster:
         count: how many nodes.
         durable: give each node a data directory, which it keeps over restarts.
         settings: more settings, the same for every node.
+        network: where the nodes are, if not all on 127.0.0.1.
     """
 
-    def __init__(self, ports: Ports, directory: Path, count: int, *, durable: bool, settings: Settings) -> None:
-        raft_addrs = [f"{HOST}:{ports.reserve()}" for _ in range(count)]
+    def __init__(
+        self,
+        ports: Ports,
+        directory: Path,
+        count: int,
+        *,
+        durable: bool,
+        settings: Settings,
+        network: Network | None = None,
+    ) -> None:
+        hosts = [HOST if network is None else network.host(number) for number in range(count)]
+        raft_addrs = [f"{host}:{ports.reserve()}" for host in hosts]
         variables = {"CQUEUE_CLUSTER_SECRET": secrets.token_hex(32)}
         self.nodes: list[Node] = []
-        for number, raft_addr in enumerate(raft_addrs, 1):
+        for number, (host, raft_addr) in enumerate(zip(hosts, raft_addrs, strict=True), 1):
             own: dict[str, str | int] = {
                 "raft_addr": raft_addr,
                 "peers": ",".join(other for other in raft_addrs if other != raft_addr),
                 **({"data_dir": str(directory / f"node{number}")} if durable else {}),
                 **settings,
             }
-            self.nodes.append(Node(ports, directory / f"node{number}.log", own, variables))
+            prefix = () if network is None else network.command(number - 1)
+            self.nodes.append(Node(ports, directory / f"node{number}.log", own, variables, host=host, prefix=prefix))
 
     def start(self) -> None:
         """Start every node."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from cqueue.core import entry
-from cqueue.core.jobs import FINISHED, IN_PROGRESS, Job
+from cqueue.core.jobs import Job
 from cqueue.core.machine import Applied, StateMachine
 from cqueue.core.operations import (
     Conclude,
@@ -36,18 +36,6 @@ encode = msgspec.msgpack.Encoder().encode
 def batch(number: int, *operations: Operation, session: int = SESSION, done_below: int = 0) -> bytes:
     """An entry as a follower encodes it, not stamped yet."""
     return entry.encode(session, number, done_below, [encode(operation) for operation in operations])
-
-
-def show(outcome: Job | Refusal) -> dict[str, Any]:
-    """The fields of a job that apply in its status, as the wire shows them; or the refusal's code."""
-    if isinstance(outcome, Refusal):
-        return {"code": outcome.code}
-    names = ["id", "type", "status", "queue", "priority", "payload", "created_ms", "attempt", "max_attempts"]
-    if outcome.status == IN_PROGRESS:
-        names += ["lease_token", "lease_expires_ms", "consumer"]
-    if outcome.status in FINISHED:
-        names += ["finished_ms", "result"]
-    return {name: getattr(outcome, name) for name in names}
 
 
 class Driver:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -30,22 +29,15 @@ from cqueue.core.operations import (
     Conclude,
     Conclusion,
     Dequeue,
-    Dequeued,
     Enqueue,
-    Enqueued,
-    Found,
     GetJob,
     GetStats,
     Keyed,
     NewJob,
     Operation,
-    Refusal,
-    Result,
-    Settled,
-    Stats,
 )
-from tests.core.driver import batch, encode, show
-from tests.core.model import Bounds, Model
+from cqueue.simulation.model import Bounds, Model, show
+from tests.core.driver import batch, encode
 
 BOUNDS = Bounds(
     attempts_max=3,
@@ -74,23 +66,6 @@ KEYS = st.sampled_from(["a", "b", "c", "d"])
 def under_a_key(operation: Enqueue | Dequeue | Conclude) -> st.SearchStrategy[Keyed]:
     """The operation under one of few keys, so that keys meet again."""
     return st.builds(lambda key: Keyed(key, hashlib.sha256(encode(operation)).digest(), operation), KEYS)
-
-
-def simplify(result: Result) -> dict[str, Any]:
-    """A real result as the model words it."""
-    match result:
-        case Refusal():
-            return show(result)
-        case Enqueued():
-            return {"ids": result.ids}
-        case Dequeued():
-            return {"jobs": [show(job) for job in result.jobs]}
-        case Settled():
-            return {"results": [show(outcome) for outcome in result.outcomes]}
-        case Found():
-            return show(result.job)
-        case Stats():
-            return dict(result.queues)
 
 
 class QueueAgainstModel(RuleBasedStateMachine):
@@ -209,7 +184,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
         self.log.append(data)
         applied = self.machine.apply(len(self.log), data)
         assert (applied.session, applied.number) == (session, number)
-        answers = None if applied.results is None else [simplify(result) for result in applied.results]
+        answers = None if applied.results is None else [show(result) for result in applied.results]
         assert answers == self.model.apply(stamp_ms, session, number, done_below, operations)
         assert encode(self.replica.apply(len(self.log), data)) == encode(applied)
 
@@ -225,8 +200,8 @@ class QueueAgainstModel(RuleBasedStateMachine):
     def the_model_agrees(self) -> None:
         """Whatever can be asked is answered as the model answers it."""
         for job_id in range(self.model.ids_given + 2):
-            assert simplify(self.machine.query(GetJob(job_id))) == self.model.get(job_id)
-        assert simplify(self.machine.query(GetStats())) == {"default": self.model.stats()}
+            assert show(self.machine.query(GetJob(job_id))) == self.model.get(job_id)
+        assert show(self.machine.query(GetStats())) == {"default": self.model.stats()}
         assert self.machine.next_due_ms() == self.model.next_due_ms()
         assert self.machine.now_ms == self.model.now_ms
         for session in self.sessions:

@@ -8,7 +8,8 @@ import pytest
 
 from cqueue.core.jobs import Job
 from cqueue.core.operations import Conclude, Conclusion
-from tests.core.driver import LEASE_MS, START_MS, Driver, show
+from cqueue.simulation.model import show
+from tests.core.driver import LEASE_MS, START_MS, Driver
 
 
 def test_the_holder_concludes_with_its_token(queue: Driver) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cqueue.core.operations import Conclude, Conclusion, Dequeue, Enqueue, Enqueued, NewJob, Refusal, Settled
-from tests.core.driver import LEASE_MS, START_MS, Driver, show
+from cqueue.simulation.model import show
+from tests.core.driver import LEASE_MS, START_MS, Driver
 
 
 def test_ids_are_1_2_3_in_the_order_of_the_log(queue: Driver) -> None:

@@ -21,7 +21,8 @@ from cqueue.core.operations import (
     Refusal,
     Settled,
 )
-from tests.core.driver import LEASE_MS, Driver, encode, show
+from cqueue.simulation.model import show
+from tests.core.driver import LEASE_MS, Driver, encode
 
 ONE_JOB = Enqueue([NewJob("mail", b"1")])
 TAKE_ONE = Dequeue(1, LEASE_MS, "ann")

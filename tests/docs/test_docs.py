@@ -17,7 +17,8 @@ from cqueue import config
 from cqueue.cli import main
 from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, STATUSES, TRANSITIONS
-from cqueue.web import body, server, wire
+from cqueue.replication import connection, link, loop, refusals, transport
+from cqueue.web import backup, body, server, wire
 from cqueue.web.app import create_app
 from cqueue.web.link import ReplicaLink
 from cqueue.web.problems import KINDS
@@ -144,7 +145,25 @@ def test_the_limits_of_the_http_api_have_their_figures() -> None:
     assert rows["`wait`"] == f"{wire.WAIT_S_MAX} seconds"
     assert rows["an id or a lease token"] == f"{wire.ID_MAX:,}"
     assert rows["nesting of a payload or result"] == f"{body.NESTING_LEVELS_MAX} levels"
+    assert rows["making a backup"] == f"{backup.BACKUP_S_MAX} seconds"
+    assert rows["a client that takes nothing of a backup"] == f"{backup.STALLED_S_MAX} seconds"
+    assert rows["`wait` of a comparison"] == f"{backup.VERIFY_S_MAX} seconds"
     assert rows["idle keep-alive connection"] == f"{server.KEEPALIVE_S} seconds"
+
+
+def test_the_limits_of_the_links_have_their_figures() -> None:
+    """What strangers at the port between nodes are allowed is written down as it is."""
+    text = (ROOT / "docs" / "links.md").read_text(encoding="utf-8")
+    for figure in (
+        f"at most {link.HANDSHAKE_BYTES_MAX} bytes",
+        f"{loop.LINK_BYTES_MAX // (1024 * 1024)} MiB and twice `--body-bytes-max`",
+        f"{transport.HANDSHAKE_S_MAX:.0f} s for the whole handshake; {transport.CONNECT_S_MAX:.0f} s for the caller's",
+        f"{transport.STRANGERS_MAX} that are not known; {transport.ACCEPTED_MAX} accepted in a round",
+        f"in {refusals.INTERVAL_S:.0f} seconds, and {refusals.HOSTS_MAX} hosts",
+        f"{connection.SILENCE_MS_MAX // 1000} s without an acknowledgement",
+        f"`{link.MAGIC.decode().strip()}\\n`",
+    ):
+        assert figure in " ".join(text.split()), figure
 
 
 def test_every_setting_has_its_row_with_flag_variable_and_default() -> None:

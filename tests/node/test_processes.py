@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,18 @@ def test_a_killed_supervisor_that_stood_still_leaves_nobody_behind(start_node: S
     node.kill()
 
     assert node.processes() == []
+
+
+def test_a_killed_node_leaves_no_file_behind(start_node: StartNode, tmp_path: Path) -> None:
+    """Nothing in the directory for temporary files, whose name may be longer than a unix socket's may be."""
+    temporary = tmp_path / ("long" * 30)
+    temporary.mkdir()
+    node = start_node(workers=2, variables={"TMPDIR": str(temporary)})
+    assert node.call("PUT", "/jobs/enqueue").status == 201
+
+    node.kill()
+
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("who", ["replica", "web"])

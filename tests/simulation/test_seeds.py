@@ -21,7 +21,7 @@ KEPT = {
     159: "the same, with two leaders' entries at one index",
 }
 
-MISSED = {"exactly-once": 7, "memory-before-vote": 29, "pre-vote": 26, "whole-is-kept": 29}
+MISSED = {"exactly-once": 7, "memory-before-vote": 100, "pre-vote": 26, "whole-is-kept": 100}
 """Mends, and a seed of twenty seconds on three nodes that breaks without each."""
 
 

@@ -19,6 +19,7 @@ from cqueue import protocol
 from cqueue.core import entry
 from cqueue.core.machine import StateMachine
 from cqueue.core.operations import Dequeued, Query
+from cqueue.replication import snapshots
 
 _decode_query = msgspec.msgpack.Decoder(Query).decode
 _POLL_S = 0.02
@@ -37,6 +38,9 @@ READY = protocol.NodeStatus(
 )
 
 
+EQUAL = protocol.Verdict(7, "equal", [protocol.MemberDigest("127.0.0.1:3000", "equal", "ab" * 32)])
+
+
 @dataclass
 class _Parked:
     """A dequeue that waits. until: on the monotonic clock."""
@@ -52,8 +56,9 @@ class StandInReplica:
     """What tests may set and read: everything without an underscore.
 
     silent: take requests and answer none of them. failure: answer every request with this outcome.
-    garbage: answer every request with these bytes as its result.
+    garbage: answer every request with these bytes as its result. verdict: of comparisons.
     clock_ahead_ms: how far log time runs ahead of the wall clock. kinds: of all requests taken in.
+    orders: those of them that were one.
     """
 
     path: Path
@@ -61,8 +66,10 @@ class StandInReplica:
     failure: tuple[int, protocol.Failure] | None = None
     garbage: bytes | None = None
     status: protocol.NodeStatus = READY
+    verdict: protocol.Verdict = EQUAL
     clock_ahead_ms: int = 0
     kinds: list[int] = field(default_factory=list)
+    orders: list[protocol.Order] = field(default_factory=list)
     machine: StateMachine = field(default_factory=StateMachine)
     _parked: list[_Parked] = field(default_factory=list)
     _readers: dict[socket.socket, protocol.FrameReader] = field(default_factory=dict)
@@ -93,7 +100,9 @@ class StandInReplica:
         self.machine = StateMachine()
         self._number = 0
         self.silent, self.failure, self.garbage, self.status, self.clock_ahead_ms = False, None, None, READY, 0
+        self.verdict = EQUAL
         self.kinds.clear()
+        self.orders.clear()
 
     def drop_connections(self) -> None:
         """Break all connections, go on listening."""
@@ -149,6 +158,8 @@ class StandInReplica:
             self._send(connection, request_id, protocol.encode(failure), outcome)
         elif self.garbage is not None:
             self._send(connection, request_id, self.garbage)
+        elif kind in {protocol.AWAIT, protocol.BACKUP, protocol.VERIFY, protocol.ORDER}:
+            self._run_errand(connection, request_id, kind, body)
         elif kind == protocol.STATUS:
             self._send(connection, request_id, protocol.encode(self.status))
         elif kind in (protocol.QUERY, protocol.PEEK):
@@ -161,6 +172,22 @@ class StandInReplica:
             else:
                 self._send(connection, request_id, result)
                 self._wake(everybody=False)
+
+    def _run_errand(self, connection: socket.socket, request_id: int, kind: int, body: bytes) -> None:
+        index = self.machine.applied_index
+        if kind == protocol.VERIFY:
+            self._send(connection, request_id, protocol.encode(self.verdict))
+        elif kind == protocol.ORDER:
+            self.orders.append(protocol.decode_order(body))
+            self._send(connection, request_id, protocol.encode(protocol.Ordered(["127.0.0.1:4001"], None)))
+        elif kind == protocol.BACKUP:
+            Path(body.decode()).write_bytes(snapshots.encode(index, 1, self.machine.snapshot()))
+            self._send(connection, request_id, b"")
+        elif protocol.decode_index(body) <= index:
+            self._send(connection, request_id, b"")
+        else:
+            late = protocol.Failure("index_not_reached", "not yet", 1)
+            self._send(connection, request_id, protocol.encode(late), protocol.UNAVAILABLE)
 
     def _apply(self, operation: bytes) -> bytes:
         self._number += 1

@@ -90,6 +90,36 @@ def test_consistency_decides_how_the_replica_is_asked(web: Web, path: str, query
 
 
 @pytest.mark.parametrize("path", ["/jobs/1", "/jobs/stats"])
+@pytest.mark.parametrize(("consistency", "kind"), [("linearizable", protocol.QUERY), ("stale", protocol.PEEK)])
+def test_a_read_with_min_index_waits_for_it_first(web: Web, path: str, consistency: str, kind: int) -> None:
+    """The replica is asked whether it is that far; without the parameter it is not."""
+    web.given_jobs()
+    index = web.send("GET", "/jobs/stats").index
+    web.replica.kinds.clear()
+    reply = web.send("GET", f"{path}?consistency={consistency}&min_index={index}")
+    assert (reply.status, reply.index) == (200, index)
+    assert web.replica.kinds == [protocol.AWAIT, kind]
+
+
+def test_an_index_that_is_not_reached_in_time_is_503(web: Web) -> None:
+    """With Retry-After and the index this node has got to; nothing else is asked."""
+    web.given_jobs()
+    web.replica.kinds.clear()
+    reply = web.send("GET", "/jobs/1?min_index=9223372036854775807")
+    assert (reply.status, reply.json["code"], reply.index) == (503, "index_not_reached", 1)
+    assert reply.headers["Retry-After"] == "1"
+    assert web.replica.kinds == [protocol.AWAIT]
+
+
+@pytest.mark.parametrize("value", ["", "-1", "x", "1.0", "9223372036854775808", "1" * 40, "%D9%A1"])
+def test_what_cannot_be_an_index_is_refused(web: Web, value: str) -> None:
+    """422 that names the parameter."""
+    reply = web.send("GET", f"/jobs/stats?min_index={value}")
+    assert (reply.status, reply.json["code"]) == (422, "invalid_field")
+    assert "the parameter min_index" in reply.json["detail"]
+
+
+@pytest.mark.parametrize("path", ["/jobs/1", "/jobs/stats"])
 @pytest.mark.parametrize(
     "query", ["consistency=eventual", "consistency=", "consistency", "stale=1", "consistency=stale&x=1"]
 )

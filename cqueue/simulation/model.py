@@ -1,8 +1,10 @@
 """The queue as docs/protocol.md describes it, in the slowest way that is plainly right.
 
-A list of dicts and linear scans. It imports nothing of the state machine it is compared with but
-the shapes of the operations; it knows nothing of heaps, buckets, counters or snapshots. Jobs are
-shown as the wire shows them, except that times are milliseconds and payloads JSON text.
+A list of dicts and linear scans: a reference to compare the state machine with, in the simulator and
+in the core's own tests. It imports nothing of the machine but the shapes of what is asked and the
+figures of the limits; it knows nothing of heaps, buckets, counters or snapshots. A new verb is a case
+in `perform` and a method that says in words what the protocol says. Jobs are shown as the wire shows
+them, except that times are milliseconds and payloads JSON text; the function `show` shows a real result so.
 """
 
 from __future__ import annotations
@@ -10,7 +12,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cqueue.core.operations import Conclude, Conclusion, Dequeue, Enqueue, Keyed, Operation
+from cqueue.core import limits
+from cqueue.core.jobs import Job
+from cqueue.core.operations import (
+    Conclude,
+    Conclusion,
+    Dequeue,
+    Dequeued,
+    Enqueue,
+    Enqueued,
+    Found,
+    GetJob,
+    Keyed,
+    Operation,
+    Query,
+    Refusal,
+    Result,
+    Settled,
+    Stats,
+)
 
 JobDict = dict[str, Any]
 
@@ -28,6 +48,20 @@ class Bounds:
     sessions_max: int
     sweep_jobs_max: int
 
+    @classmethod
+    def of_core(cls) -> Bounds:
+        """The limits the state machine has at this moment."""
+        return cls(
+            attempts_max=limits.ATTEMPTS_MAX_DEFAULT,
+            dequeue_payload_bytes_max=limits.DEQUEUE_PAYLOAD_BYTES_MAX,
+            finished_jobs_max=limits.FINISHED_JOBS_MAX,
+            key_ms=limits.KEY_MS,
+            keys_weight_max=limits.KEYS_WEIGHT_MAX,
+            live_jobs_max=limits.LIVE_JOBS_MAX,
+            sessions_max=limits.SESSIONS_MAX,
+            sweep_jobs_max=limits.SWEEP_JOBS_MAX,
+        )
+
 
 class Model:
     """All jobs that are still kept, in `jobs`; all sessions that are remembered, in `sessions`."""
@@ -42,6 +76,15 @@ class Model:
         self.sessions: list[dict[str, Any]] = []
         self.batches = 0
         self.keys: list[dict[str, Any]] = []
+
+    def copy(self) -> Model:
+        """Another model in the same state."""
+        twin = Model(self.bounds)
+        vars(twin).update(vars(self))
+        twin.jobs = [dict(job) for job in self.jobs]
+        twin.sessions = [{**session, "applied": list(session["applied"])} for session in self.sessions]
+        twin.keys = list(self.keys)
+        return twin
 
     # -- an entry of the log -------------------------------------------------------------------
 
@@ -75,6 +118,7 @@ class Model:
             self.sessions.append(state)
         state["applied"].append(number)
         state["done_below"] = max(state["done_below"], done_below)
+        state["applied"] = [n for n in state["applied"] if n >= state["done_below"]]
         state["last_batch"] = self.batches
         return True
 
@@ -243,11 +287,39 @@ class Model:
             for status in ("QUEUED", "IN_PROGRESS", "CONCLUDED", "DEAD")
         }
 
+    def query(self, query: Query) -> dict[str, Any]:
+        """What a query shows; changes nothing."""
+        return self.get(query.id) if isinstance(query, GetJob) else {"default": self.stats()}
+
     def show(self, job: JobDict) -> JobDict:
         """The fields that apply in the job's status."""
-        names = ["id", "type", "status", "queue", "priority", "payload", "created_ms", "attempt", "max_attempts"]
-        if job["status"] == "IN_PROGRESS":
-            names += ["lease_token", "lease_expires_ms", "consumer"]
-        if job["status"] in ("CONCLUDED", "DEAD"):
-            names += ["finished_ms", "result"]
-        return {name: job.get(name) for name in names}
+        return {name: job.get(name) for name in fields_in(job["status"])}
+
+
+def fields_in(status: str) -> list[str]:
+    """Names of the fields that apply in a status."""
+    names = ["id", "type", "status", "queue", "priority", "payload", "created_ms", "attempt", "max_attempts"]
+    if status == "IN_PROGRESS":
+        names += ["lease_token", "lease_expires_ms", "consumer"]
+    if status in ("CONCLUDED", "DEAD"):
+        names += ["finished_ms", "result"]
+    return names
+
+
+def show(result: Result | Job) -> dict[str, Any]:  # noqa: PLR0911 - one for each kind
+    """A result of the state machine, or a job in one, as the model shows it."""
+    match result:
+        case Job():
+            return {name: getattr(result, name) for name in fields_in(result.status)}
+        case Refusal():
+            return {"code": result.code}
+        case Enqueued():
+            return {"ids": result.ids}
+        case Dequeued():
+            return {"jobs": [show(job) for job in result.jobs]}
+        case Settled():
+            return {"results": [show(outcome) for outcome in result.outcomes]}
+        case Found():
+            return show(result.job)
+        case Stats():
+            return dict(result.queues)

@@ -1,0 +1,134 @@
+"""Calls of the command line to a node over HTTP; what goes wrong with one is a sentence and an exit code.
+
+It knows no route. A call is made once: whether it is safe to make it again is for whoever typed it.
+Commands import this when they run: its HTTP client must not be in a process that serves, where
+gevent wants to patch what it uses before anyone imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import click
+import msgspec
+import urllib3
+
+from cqueue.cli.options import NODE_DEFAULT, NODE_VARIABLE
+from cqueue.errors import Unusable
+
+EXIT_REFUSED: Final = 1
+"""The node refused: the same call will not succeed as things are (4xx)."""
+EXIT_UNAVAILABLE: Final = 5
+"""Nothing was done, and later it may succeed: no node answered there, or it could not at the moment (503)."""
+EXIT_UNKNOWN: Final = 6
+"""It may or may not have been done (504, or the connection broke on the way)."""
+
+CONNECT_S_MAX: Final = 5.0
+ANSWER_S_MAX: Final = 60.0
+"""Silence of a node after which a call is given up; longer than any request's own time limit by default."""
+_SERVICE_UNAVAILABLE: Final = 503
+_GATEWAY_TIMEOUT: Final = 504
+
+
+class CallFailed(Unusable):
+    """A call that did not do what was asked. code: the problem's, "" where no node answered with one."""
+
+    def __init__(self, detail: str, *, exit_code: int, code: str = "") -> None:
+        super().__init__(detail, exit_code=exit_code)
+        self.code = code
+
+
+class Node:
+    """One node, by its URL; `localhost:3000` is short for `http://localhost:3000`.
+
+    Raises:
+        click.BadParameter: that is no URL of a node.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = urllib3.util.parse_url(url if "://" in url else f"http://{url}")
+        except urllib3.exceptions.LocationParseError as error:
+            raise _no_url(url) from error
+        if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.query or parsed.path not in {None, "/"}:
+            raise _no_url(url)
+        self.url = f"{parsed.scheme}://{parsed.netloc}"
+        self._pool = urllib3.PoolManager(retries=False)
+
+    def call(self, method: str, path: str, body: object = None, *, answer_s_max: float = ANSWER_S_MAX) -> Any:
+        """Send `body` as JSON, None for no body; return the decoded JSON of the answer, None where it has none.
+
+        Raises:
+            CallFailed: there was no answer, or not a good one.
+        """
+        data = None if body is None else msgspec.json.encode(body)
+        with self.stream(method, path, data, content_type="application/json", answer_s_max=answer_s_max) as answer:
+            try:
+                content = answer.read()
+                return msgspec.json.decode(content) if content else None
+            except urllib3.exceptions.HTTPError as error:
+                raise self._broken(method, error) from error
+            except msgspec.DecodeError as error:
+                raise CallFailed(f"{self.url} is no cqueue node: it answered with no JSON", exit_code=1) from error
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        path: str,
+        data: Any = None,
+        *,
+        content_type: str = "application/octet-stream",
+        answer_s_max: float = ANSWER_S_MAX,
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """Send `data` (bytes, a file, or an iterable of bytes); yield the answer, its body not read yet.
+
+        Raises:
+            CallFailed: there was no answer, or not a good one. What breaks while the body is read is
+                urllib3's own exception.
+        """
+        try:
+            answer = self._pool.request(
+                method,
+                self.url + path,
+                body=data,
+                headers={} if data is None else {"Content-Type": content_type},
+                timeout=urllib3.Timeout(connect=CONNECT_S_MAX, read=answer_s_max),
+                preload_content=False,
+                redirect=False,
+            )
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
+            why = "nobody answers there within the time allowed"
+            if isinstance(error, urllib3.exceptions.NewConnectionError):
+                why = str(error).rpartition("] ")[2]
+            raise CallFailed(
+                f"no node can be reached at {self.url}: {why}; say where one is with --node URL or {NODE_VARIABLE}",
+                exit_code=EXIT_UNAVAILABLE,
+            ) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self._broken(method, error) from error
+        try:
+            if answer.status >= 300:  # noqa: PLR2004 - redirects, too, are none of a node's answers
+                raise self._failure(answer)
+            yield answer
+        finally:
+            answer.close()
+
+    def _broken(self, method: str, error: Exception) -> CallFailed:
+        done = "" if method == "GET" else "; it may or may not have been done"
+        return CallFailed(f"{self.url} did not answer to the end: {error}{done}", exit_code=EXIT_UNKNOWN)
+
+    def _failure(self, answer: urllib3.BaseHTTPResponse) -> CallFailed:
+        try:
+            problem = msgspec.json.decode(answer.read())
+            detail, code = str(problem["detail"]), str(problem["code"])
+        except (urllib3.exceptions.HTTPError, msgspec.DecodeError, KeyError, TypeError):
+            return CallFailed(f"{self.url} is no cqueue node: it answered with status {answer.status}", exit_code=1)
+        exits = {_SERVICE_UNAVAILABLE: EXIT_UNAVAILABLE, _GATEWAY_TIMEOUT: EXIT_UNKNOWN}
+        return CallFailed(f"{detail} ({code})", exit_code=exits.get(answer.status, EXIT_REFUSED), code=code)
+
+
+def _no_url(url: str) -> click.BadParameter:
+    return click.BadParameter(f"{url!r} is no URL of a node, such as {NODE_DEFAULT}", param_hint="--node")
