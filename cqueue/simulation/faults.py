@@ -17,6 +17,8 @@ from cqueue.replication import loop
 from cqueue.simulation.cluster import Cluster
 from cqueue.simulation.world import World
 
+OF_LINKS: Final = frozenset({"members", "one-way", "partition", "reset", "slow"})
+"""They need two nodes."""
 MEAN_S: Final = 0.5
 """Between two faults."""
 SLOW_S: Final = (0.0, 0.05, 0.3, 1.0)
@@ -37,7 +39,8 @@ class Faults:
     def __init__(self, world: World, cluster: Cluster, kinds: frozenset[str]) -> None:
         self._world = world
         self._cluster = cluster
-        self._kinds = [self._KINDS[kind] for kind in sorted(kinds)]
+        possible = kinds if len(cluster.ids) > 1 else kinds - OF_LINKS
+        self._kinds = [self._KINDS[kind] for kind in sorted(possible)]
         self._stopped = False
         self._removing_until_s = 0.0
         if self._kinds:

@@ -111,6 +111,7 @@ def a_leader_that_stops(stage: Stage) -> None:
     n1, n2, n3 = stage.ids
     stage.cluster.leave(n1)
     stage.promise("another leads", lambda: stage.node(n2).is_leader or stage.node(n3).is_leader, 0.3)
+    stage.reach(lambda: stage.cluster.nodes[n1].replica is None)
 
 
 @scenario("read-before-doubt", Setup(3))

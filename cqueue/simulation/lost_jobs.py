@@ -215,3 +215,44 @@ def a_crash_while_a_snapshot_is_made(stage: Stage) -> None:
     stage.run(0.1)
     for node_id in stage.ids:
         stage.cluster.start(node_id)
+
+
+@scenario("exactly-once", KEEPS_ALL)
+def a_proposal_that_is_sent_again(stage: Stage) -> None:
+    """A follower does not see its proposal committed, and gives it to the next leader too."""
+    n1, n2, n3 = stage.ids
+    stage.withhold(n1, n2)
+    asked = stage.write(n2)
+    before = stage.node(n3).applied_index
+    stage.reach(lambda: stage.node(n3).applied_index > before)
+    stage.cut(n1)
+    stage.lead(n3)
+    stage.reach(lambda: is_done(asked))
+    stage.run(0.3)
+
+
+@scenario("memory-before-vote", Setup(3, durable=False))
+def a_node_that_forgot(stage: Stage) -> None:
+    """In memory only: one of the two nodes that know of a job restarts, and the third one stands for leader."""
+    n1, n2, n3 = stage.ids
+    stage.cut(n3)
+    stage.write_through(n1)
+    stage.cluster.crash(n2, wipe=True)
+    stage.cut(n1)
+    stage.cluster.start(n2)
+    stage.go_on(n3, n2)
+
+
+@scenario("whole-is-kept", KEEPS_ALL)
+def a_node_that_forgot_and_crashed(stage: Stage) -> None:
+    """A node lost its disk, and crashes while it is being filled again: it has a log then, but not all of it."""
+    n1, n2, n3 = stage.ids
+    stage.cut(n3)
+    stage.write_through(n1)
+    stage.cluster.crash(n2, wipe=True)
+    stage.cut(n1)
+    stage.cluster.start(n2)
+    stage.run(0.1)
+    stage.cluster.crash(n2, wipe=False)
+    stage.cluster.start(n2)
+    stage.go_on(n3, n2)

@@ -159,7 +159,7 @@ _OFF: Final[dict[str, tuple[Any, str, Any]]] = {
     "read-before-doubt": (Cluster, "_read_and_turn", _doubt_before_reading),
     "tail-behind-snapshot": (Journal, "start_over", _start_over_with_nothing),
     "whole-before-count": (Elections, "_hear", _commit_with_every_piece),
-    "whole-is-kept": (Journal, "is_whole", _stays(True)),
+    "whole-is-kept": (Journal, "is_whole", property(lambda self: len(self) > 0, lambda _self, _value: None)),
     "window": (appends, "WINDOW_BYTES_MAX", _NEVER),
 }
 
