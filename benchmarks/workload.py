@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.load import Address, Connection, Kept, Script, Scripts, Share, WrongAnswer, body_of, expect, rendered
-from cqueue.core.limits import DEQUEUE_JOBS_MAX, FINISHED_JOBS_MAX
+from cqueue.core.jobs import STATUSES
+from cqueue.core.limits import DEQUEUE_JOBS_MAX, RETENTION_JOBS_DEFAULT
 
 JOB: Final = b'{"type":"report","payload":{"to":"ada@example.org","subject":"Your report is ready","pages":17}}'
 """What is enqueued, as JSON."""
@@ -207,8 +208,8 @@ class Books:
         self.enqueued += 1
         if _decode_id(body_of(last)).id != self.enqueued:
             raise WrongAnswer(f"{self.enqueued} jobs were enqueued, but the last is {body_of(last).decode()}")
-        concluded = min(self.concluded, FINISHED_JOBS_MAX)
-        expected = {"QUEUED": 1, "IN_PROGRESS": 0, "CONCLUDED": concluded, "DEAD": 0}
+        concluded = min(self.concluded, RETENTION_JOBS_DEFAULT)
+        expected = dict.fromkeys(STATUSES, 0) | {"QUEUED": 1, "CONCLUDED": concluded}
         for address in self._addresses:
             with Connection(address) as connection:
                 answer = connection.exchange(rendered("GET", "/jobs/stats"))

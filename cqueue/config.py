@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from cqueue.core import limits
 from cqueue.errors import Unusable
 
 ENV_PREFIX: Final = "CQUEUE_"
@@ -73,6 +74,18 @@ class Settings:
     fsync: str = _setting("always", "When the journal is synced to disk before answering.", choices=FSYNC_MODES)
     body_bytes_max: int = _setting(
         1024 * 1024, "Largest request body in bytes; larger ones get 413.", low=1024, high=32 * 1024 * 1024
+    )
+    max_jobs: int = _setting(
+        limits.JOBS_MAX_DEFAULT,
+        "Unfinished jobs the cluster holds; beyond them enqueue gets 503. The leader's setting counts.",
+        low=1,
+        high=1_000_000_000,
+    )
+    max_bytes: int = _setting(
+        limits.BYTES_MAX_DEFAULT,
+        "Bytes the cluster's jobs may take up; beyond them enqueue gets 503. The leader's setting counts.",
+        low=1024 * 1024,
+        high=512 * 1024 * 1024 * 1024,
     )
     connections_max: int = _setting(10_000, "Open HTTP connections per web process.", low=1, high=1_000_000)
     request_timeout_s: int = _setting(

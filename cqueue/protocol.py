@@ -6,8 +6,8 @@ Every frame begins with the length of what follows the length field. All integer
     reply     length u32 · request_id u32 · outcome u8 · index u64 · body
 
 `request_id` is the worker's own counter; replies come in any order. `wait_ms` is how long a
-dequeue that finds nothing may wait, and how long a backup or a comparison may take. `index` is
-the log index the reply reflects.
+dequeue that finds nothing, or a look at a job that is not finished, may wait, and how long a
+backup or a comparison may take. `index` is the log index the reply reflects.
 
     kind      body                                reply body (outcome RESULT)
     OPERATE   one encoded Operation               its encoded Result

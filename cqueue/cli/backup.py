@@ -117,7 +117,7 @@ def restore(file: str, data_dir: str, *, force: bool) -> None:
     encoded = _read(file)
     index, _, machine = _open(file, encoded)
     backups.restore(encoded, Path(data_dir), force=force)
-    click.echo(f"{data_dir}: ready, with {len(machine.jobs):,} jobs as of index {index}", err=True)
+    click.echo(f"{data_dir}: ready, with {len(machine.state.jobs):,} jobs as of index {index}", err=True)
 
 
 @click.command()
@@ -125,7 +125,7 @@ def restore(file: str, data_dir: str, *, force: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def inspect(file: str, *, as_json: bool) -> None:
     """Check the backup FILE (- for stdin) and say what is in it."""
-    from cqueue.web.wire import time_text  # noqa: PLC0415 - only this command loads it
+    from cqueue.web.shapes.fields import time_text  # noqa: PLC0415 - only this command loads it
 
     encoded = _read(file)
     index, state, machine = _open(file, encoded)
@@ -134,9 +134,9 @@ def inspect(file: str, *, as_json: bool) -> None:
         "time": time_text(machine.now_ms),
         "bytes": len(encoded),
         "sha256": hashlib.sha256(state).hexdigest(),
-        "next_id": machine.next_id,
-        "jobs": len(machine.jobs),
-        "queues": machine.counts,
+        "next_id": machine.state.next_id,
+        "jobs": len(machine.state.jobs),
+        "queues": {queue.name: queue.counts for queue in machine.state.queues.values()},
     }
     if as_json:
         click.echo(json.dumps(found))

@@ -1,82 +1,100 @@
-"""Which jobs are due when. It does not know what time it is; the caller says.
+"""Which jobs (or queues, or keys) are due when. It does not know what time it is; the caller says.
 
-Many jobs share a millisecond (one batch, one lease), and most leases end before they are due, so
-ids live in buckets by due time: adding and discarding cost a dict operation each, and an emptied
-bucket's time is dropped when it comes up, or sooner when such times outnumber the live ones.
+Most deadlines are discarded before they are due, and a million of them may be open, so they are
+kept neither in one heap nor in one dict: a dict that holds a million keys stalls everything for a
+tenth of a second when it grows. Time is cut into slots of 64 ms, and slots into spans of 65.536 s;
+only the slot that is due next is ever sorted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
-from itertools import islice
+from heapq import heappop, heappush
+from typing import Final, Generic, TypeVar
 
-_STALE_TIMES_MAX = 1_024
+K = TypeVar("K", int, str, tuple[str, str])
+
+_SLOT_BITS: Final = 6
+_SPAN_BITS: Final = 16
 
 
-class Deadlines:
-    """Job ids by due time in ms.
+class Deadlines(Generic[K]):
+    """Keys, most often job ids, by due time in ms.
 
-    buckets: {due_ms: {job_id: None}}; times: heap of due_ms, smallest first, emptied ones included.
+    spans: {due_ms >> 16: {due_ms >> 6: {key: due_ms}}}, no slot empty; a span that is empty is dropped
+    when it comes up. order: heap of the spans. sorted: (due_ms, key) of the next slot, latest first,
+    with what has left it; next_slot: which one that is, -1 for none.
     """
 
-    __slots__ = ("_buckets", "_sorted_ms", "_times")
+    __slots__ = ("_next_slot", "_order", "_sorted", "_spans")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, dict[int, None]] = {}
-        self._times: list[int] = []
-        self._sorted_ms = -1
+        self._spans: dict[int, dict[int, dict[K, int]]] = {}
+        self._order: list[int] = []
+        self._sorted: list[tuple[int, K]] = []
+        self._next_slot = -1
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Every `(due_ms, job_id)`, in no particular order; takes nothing out."""
-        for due_ms, bucket in self._buckets.items():
-            for job_id in bucket:
-                yield due_ms, job_id
+    def __iter__(self) -> Iterator[tuple[int, K]]:
+        """Every `(due_ms, key)`, in no particular order; takes nothing out."""
+        for span in self._spans.values():
+            for slot in span.values():
+                for key, due_ms in slot.items():
+                    yield due_ms, key
 
-    def add(self, due_ms: int, job_ids: list[int]) -> None:
-        """Remember that all of `job_ids` are due at `due_ms`."""
-        if not job_ids:
-            return
-        bucket = self._buckets.get(due_ms)
-        if bucket is None:
-            self._buckets[due_ms] = dict.fromkeys(job_ids)
-            heappush(self._times, due_ms)
-        else:
-            bucket.update(dict.fromkeys(job_ids))
-            if due_ms == self._sorted_ms:
-                self._sorted_ms = -1
+    def add(self, due_ms: int, keys: list[K]) -> None:
+        """Remember that each of `keys`, none of which is here, is due at `due_ms`."""
+        span = self._spans.get(due_ms >> _SPAN_BITS)
+        if span is None:
+            span = self._spans[due_ms >> _SPAN_BITS] = {}
+            heappush(self._order, due_ms >> _SPAN_BITS)
+        number = due_ms >> _SLOT_BITS
+        slot = span.get(number)
+        if slot is None:
+            slot = span[number] = {}
+        slot.update(dict.fromkeys(keys, due_ms))
+        if number <= self._next_slot:
+            self._next_slot = -1
 
-    def discard(self, due_ms: int, job_id: int) -> None:
-        """Forget one deadline that was added with the same arguments and was not taken since."""
-        bucket = self._buckets[due_ms]
-        del bucket[job_id]
-        if not bucket:
-            del self._buckets[due_ms]
-            if len(self._times) > 2 * len(self._buckets) + _STALE_TIMES_MAX:
-                self._times = list(self._buckets)
-                heapify(self._times)
+    def discard(self, due_ms: int, key: K) -> None:
+        """Forget a deadline, if it was added with the same arguments and was not taken since."""
+        span = self._spans.get(due_ms >> _SPAN_BITS)
+        slot = span and span.get(due_ms >> _SLOT_BITS)
+        if slot and slot.get(key) == due_ms:
+            del slot[key]
+            if not slot:
+                del self._spans[due_ms >> _SPAN_BITS][due_ms >> _SLOT_BITS]
 
     def next_ms(self) -> int | None:
-        """When the earliest job is due, or None."""
-        times = self._times
-        while times and times[0] not in self._buckets:
-            heappop(times)
-        return times[0] if times else None
+        """When the earliest key is due, or None."""
+        if self._next_slot < 0 and not self._sort_next_slot():
+            return None
+        slot = self._spans.get(self._next_slot >> (_SPAN_BITS - _SLOT_BITS), {}).get(self._next_slot, {})
+        run = self._sorted
+        while run:
+            due_ms, key = run[-1]
+            if slot.get(key) == due_ms:
+                return due_ms
+            run.pop()
+        self._next_slot = -1
+        return self.next_ms()
 
-    def take_due(self, now_ms: int, count_max: int) -> list[int]:
-        """Take out up to `count_max` ids due at or before `now_ms`: earliest first, then by id."""
-        ids: list[int] = []
-        while len(ids) < count_max and (due_ms := self.next_ms()) is not None and due_ms <= now_ms:
-            bucket = self._buckets[due_ms]
-            if due_ms != self._sorted_ms:
-                # Order of insertion is not kept by a snapshot, order of ids is: sort, once a bucket.
-                bucket = self._buckets[due_ms] = dict.fromkeys(sorted(bucket))
-                self._sorted_ms = due_ms
-            taken = list(islice(bucket, count_max - len(ids)))
-            if len(taken) == len(bucket):
-                del self._buckets[due_ms]
-            else:
-                for job_id in taken:
-                    del bucket[job_id]
-            ids += taken
-        return ids
+    def take_due(self, now_ms: int, count_max: int) -> list[K]:
+        """Take out up to `count_max` keys due at or before `now_ms`: earliest first, then by key."""
+        taken: list[K] = []
+        while len(taken) < count_max and (due_ms := self.next_ms()) is not None and due_ms <= now_ms:
+            key = self._sorted[-1][1]
+            self.discard(due_ms, key)
+            taken.append(key)
+        return taken
+
+    def _sort_next_slot(self) -> bool:
+        """Find the next slot and sort it; whether there is one."""
+        order = self._order
+        while order and not self._spans[order[0]]:
+            del self._spans[heappop(order)]
+        if not order:
+            return False
+        span = self._spans[order[0]]
+        self._next_slot = min(span)
+        self._sorted = sorted(((due_ms, key) for key, due_ms in span[self._next_slot].items()), reverse=True)
+        return True

@@ -70,6 +70,7 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
         clock=clock,
         mode=settings.mode,
         request_timeout_s=settings.request_timeout_s,
+        bounds=(settings.max_jobs, settings.max_bytes),
     )
     consensus = _consensus(settings, replica, clock, session)
     replica.attach(consensus)

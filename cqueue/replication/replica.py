@@ -13,7 +13,6 @@ Source: docs/architecture.md; sessions: cqueue.core.sessions; reads: Raft (Ongar
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -22,9 +21,10 @@ from typing import Final
 import msgspec
 
 from cqueue import protocol
-from cqueue.core import entry
+from cqueue.core import entry, limits
+from cqueue.core.jobs import FINISHED
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Dequeued, Keyed, Operation, Query, Result
+from cqueue.core.operations import Dequeued, Found, Keyed, Operation, Query, Result, SetBounds
 from cqueue.protocol import Failure, NodeStatus
 from cqueue.replication import status
 from cqueue.replication.backups import Backups
@@ -35,6 +35,7 @@ from cqueue.replication.digests import Digests
 from cqueue.replication.errands import Arrivals, Errand
 from cqueue.replication.orders import Orders
 from cqueue.replication.requests import Reply, Request
+from cqueue.replication.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -69,20 +70,28 @@ class Batch:
 class Replica:
     """One node's requests, against its consensus and its state machine.
 
-    arrived: not proposed yet. batches: {number: Batch} on their way. parked: dequeues that found
-    nothing and may wait, oldest first. deadlines: those that may not wait, by arrival.
-    wait_ends: heap of (look again at, request) for those that may. errands: by kind of request.
+    arrived: not proposed yet. batches: {number: Batch} on their way. waiting: those that are parked
+    until something happens. deadlines: those that may not wait, by arrival. wait_ends: heap of
+    (look again at, request) for those that may. errands: by kind of request.
 
     Args:
         session: random, for this life of the node alone.
         clock: the node's.
         mode: how durable it is, for `status`.
         request_timeout_s: how long a request may take.
+        bounds: how many jobs and bytes the cluster shall take in while this node leads.
         start: starts what is computed beside the loop.
     """
 
     def __init__(
-        self, *, session: int, clock: Clock, mode: str, request_timeout_s: float, start: Start = Child
+        self,
+        *,
+        session: int,
+        clock: Clock,
+        mode: str,
+        request_timeout_s: float,
+        bounds: tuple[int, int] = (limits.JOBS_MAX_DEFAULT, limits.BYTES_MAX_DEFAULT),
+        start: Start = Child,
     ) -> None:
         self.machine = StateMachine()
         self._session = session
@@ -92,12 +101,13 @@ class Replica:
         self._consensus: Consensus
         self._arrived: deque[Request] = deque()
         self._deadlines: deque[Request] = deque()
-        self._parked: list[Request] = []
+        self._waiting = Waiting()
         self._wait_ends: list[tuple[float, Request]] = []
         self._batches: dict[int, Batch] = {}
         self._batch_number = 0
         self._request_number = 0
-        self._woken = 0
+        self._bounds = bounds
+        self._bounds_again_s = 0.0
         self._draining = False
         self._digests = Digests(session, clock, self.state, start)
         self._backups = Backups(clock, self.state, start)
@@ -123,6 +133,8 @@ class Replica:
         now_s = self._clock.monotonic_s()
         self._request_number += 1
         request = Request(kind, body, reply, self._request_number, now_s + self._request_timeout_s)
+        if wait_ms and not self._draining:
+            request.wait_until_s = now_s + wait_ms / 1000
         if kind == protocol.STATUS:
             request.answer(protocol.RESULT, self.index, protocol.encode(self.status()))
         elif kind == protocol.PEEK or (
@@ -132,37 +144,40 @@ class Replica:
             self._answer_query(request)
         elif kind in self._errands:
             self._errands[kind].take(request, self.index, wait_ms)
+            return request
         elif not self._consensus.is_member:
             # Others can do at once what this one could only wait for.
             why = status.why_no_leader(self._consensus)
             self._fail(request, protocol.UNAVAILABLE, Failure("not_ready", why, 1))
         else:
             self._arrived.append(request)
-            if wait_ms and not self._draining:
-                request.wait_until_s = now_s + wait_ms / 1000
-                heappush(self._wait_ends, (min(request.wait_until_s, request.deadline_s), request))
-            else:
-                self._deadlines.append(request)
+        if request.wait_until_s:
+            heappush(self._wait_ends, (min(request.wait_until_s, request.deadline_s), request))
+        elif not request.done:
+            self._deadlines.append(request)
         return request
 
     def cancel(self, request: Request) -> None:
         """Nobody wants the answer any more; what has not been proposed will not be."""
         request.done = True
-        self._unpark(request)
+        self._waiting.leave(request)
 
     def stop_waiting(self, request: Request) -> None:
-        """Its worker is about to stop: answer a waiting dequeue now, with no job, and end an errand."""
+        """Its worker is about to stop: answer a dequeue with no job, a look with the job as it is, end an errand."""
         request.wait_until_s = 0.0
         if request.kind in self._errands:
             self._errands[request.kind].stop(request, self.index)
         if request.parked:
-            self._unpark(request)
-            request.answer(protocol.RESULT, request.empty_index, _NOTHING)
+            self._waiting.leave(request)
+            if request.kind == protocol.OPERATE:
+                request.answer(protocol.RESULT, request.empty_index, _NOTHING)
+            else:
+                self._answer_query(request)
 
     def drain(self) -> None:
         """This node is about to stop: nobody waits any longer, and it is not ready."""
         self._draining = True
-        for request in list(self._parked):
+        for request in list(self._waiting):
             self.stop_waiting(request)
 
     @property
@@ -188,9 +203,9 @@ class Replica:
         self._end_overdue(now_s)
         if self._batches:
             self._propose_again(now_s)
-        if self._parked:
-            self._wake(now_s)
+        self._keep_bounds(now_s)
         if self._consensus.leader_id is not None:
+            self._wake(now_s)
             in_flight_max = BATCHES_IN_FLIGHT_MAX if self._session in self.machine.sessions else 1
             while self._arrived and len(self._batches) < in_flight_max:
                 self._propose(now_s)
@@ -203,7 +218,7 @@ class Replica:
         if self._wait_ends:
             until_s = min(until_s, self._wait_ends[0][0])
         due_ms = self.machine.next_due_ms()
-        if due_ms is not None and self._consensus.is_leader:
+        if due_ms is not None and self._consensus.is_leader and not self._consensus.has_unapplied:
             until_s = min(until_s, now_s + (due_ms - self._consensus.now_ms()) / 1000)
         return max(0.0, until_s - now_s)
 
@@ -215,7 +230,7 @@ class Replica:
         while self._arrived and len(operations) < ENTRY_OPERATIONS_MAX:
             request = self._arrived[0]
             if request.done:
-                self._settle_wake(request)
+                self._waiting.settle(request)
             else:
                 if request.kind == protocol.OPERATE:
                     entry_bytes += len(request.body)
@@ -261,6 +276,12 @@ class Replica:
         ):
             self._consensus.propose(entry.TICK)
 
+    def _keep_bounds(self, now_s: float) -> None:
+        """Where this node leads, the cluster takes in as much as this node's settings say."""
+        if self._consensus.is_leader and self.machine.bounds != self._bounds and now_s >= self._bounds_again_s:
+            self._bounds_again_s = now_s + PROPOSE_AGAIN_S
+            self._consensus.propose(entry.encode(0, 0, 0, [protocol.encode(SetBounds(*self._bounds))]))
+
     def _end_overdue(self, now_s: float) -> None:
         deadlines, wait_ends = self._deadlines, self._wait_ends
         while deadlines and (deadlines[0].done or deadlines[0].deadline_s <= now_s):
@@ -288,6 +309,8 @@ class Replica:
         applied = self.machine.apply(index, data)
         for errand in self._errands.values():
             errand.moved(index, applied)
+        for request in self._waiting.take_finished(self.machine.finished_now):
+            self._answer_query(request)
         if applied.session != self._session:
             return
         batch = self._batches.pop(applied.number, None)
@@ -311,6 +334,8 @@ class Replica:
             UnreadableSnapshot: it cannot be read; nothing was changed.
         """
         self.machine = StateMachine.restore(state)
+        for request in self._waiting.take_all_looks():
+            self._answer_query(request)
         for number in [n for n in self._batches if self.machine.sessions.was_applied(self._session, n)]:
             batch = self._batches.pop(number)
             for request in batch.operations:
@@ -328,47 +353,40 @@ class Replica:
 
     def _settle(self, request: Request, result: Result) -> None:
         request.proposed = False
-        self._settle_wake(request)
+        self._waiting.settle(request)
         found_nothing = isinstance(result, Dequeued) and not result.jobs
         if found_nothing and not request.done and request.wait_until_s > self._clock.monotonic_s():
-            request.parked, request.empty_index = True, self.index
-            insort(self._parked, request)
+            request.empty_index = self.index
+            self._waiting.park(request)
         else:
             self._answer_result(request, result)
 
-    def _settle_wake(self, request: Request) -> None:
-        if request.woken:
-            request.woken = False
-            self._woken -= 1
-
     def _wake(self, now_s: float) -> None:
-        """Let as many waiting dequeues try again as there are jobs for them, oldest first."""
-        count = min(len(self._parked), len(self.machine.ready) - self._woken)
-        if count <= 0 or self._consensus.leader_id is None:
-            return
-        woken = self._parked[:count]
-        del self._parked[:count]
+        """Let waiting dequeues try again as there are jobs for them, before all that arrived since."""
+        woken = self._waiting.wake(self.machine)
         for request in woken:
-            request.parked, request.woken = False, True
             request.deadline_s = now_s + self._request_timeout_s
         self._arrived.extendleft(reversed(woken))
-        self._woken += count
-
-    def _unpark(self, request: Request) -> None:
-        if request.parked:
-            request.parked = False
-            del self._parked[bisect_left(self._parked, request)]
 
     def _answer_result(self, request: Request, result: Result) -> None:
         if not request.done:
             request.answer(protocol.RESULT, self.index, _encode(result))
 
     def _answer_query(self, request: Request) -> None:
-        if not request.done:
-            self._answer_result(request, self.machine.query(_decode_query(request.body)))
+        if request.done:
+            return
+        result = self.machine.query(_decode_query(request.body))
+        if (
+            request.wait_until_s > self._clock.monotonic_s()
+            and isinstance(result, Found)
+            and result.job.status not in FINISHED
+        ):
+            self._waiting.watch(request, result.job.id)
+        else:
+            self._answer_result(request, result)
 
     def _fail(self, request: Request, outcome: int, failure: Failure) -> None:
-        self._settle_wake(request)
+        self._waiting.settle(request)
         request.answer(outcome, self.index, protocol.encode(failure))
 
     # -- status --------------------------------------------------------------------------------

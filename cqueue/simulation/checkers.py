@@ -20,24 +20,31 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from cqueue import protocol
 from cqueue.core import entry, invariants
+from cqueue.core.jobs import IN_PROGRESS
 from cqueue.core.machine import StateMachine
 from cqueue.core.operations import (
-    Dequeue,
+    Cancel,
     Dequeued,
-    Enqueue,
+    Done,
     Enqueued,
-    GetJob,
-    GetStats,
     Keyed,
     Operation,
+    Page,
+    PerJob,
+    Purge,
     Query,
+    Redrive,
     Refusal,
     Result,
+    Settled,
 )
+from cqueue.simulation.choices import number_of
 from cqueue.simulation.linearizability import Call, is_linearizable
-from cqueue.simulation.model import Bounds, Model, show
+from cqueue.simulation.model import Model, show, show_job
 from cqueue.simulation.workload import Asked, decode, encode
 
 Place = tuple[int, int]
@@ -55,7 +62,7 @@ class Replay:
     def __init__(self, log: dict[int, bytes], queries: list[Asked], told: Told) -> None:
         self._told = told
         self.machine = StateMachine()
-        self.model = Model(Bounds.of_core())
+        self.model = Model()
         self.places: dict[int, Place] = {}
         self.answers: dict[tuple[int, int], set[bytes]] = {}
         self.done: dict[int, bytes] = {}
@@ -72,13 +79,14 @@ class Replay:
         self.broken += invariants.check(self.machine)
 
     def _apply(self, index: int, data: bytes) -> None:
-        stamp_ms, session, number, done_below, operations = entry.decode(data)
+        operations = entry.decode(data)[4]
         results = self.machine.apply(index, data).results
-        expected = self.model.apply(stamp_ms, session, number, done_below, operations)
+        expected = self.model.apply(index, data)
         if (None if results is None else [show(result) for result in results]) != expected:
             self.broken.append(f"the entry at index {index} was not decided as the model decides it")
         for position, (operation, result) in enumerate(zip(operations, results or (), strict=results is not None)):
-            self._note(operation, result, (index, position))
+            if number_of(operation):
+                self._note(operation, result, (index, position))
 
     def _note(self, operation: Operation, result: Result, place: Place) -> None:
         number, encoded = number_of(operation), encode(result)
@@ -89,26 +97,34 @@ class Replay:
             self.places[number] = place
             if _has_effect(result):
                 self.done[number] = encoded
-                self._check_leases(number, result)
+                self._check_leases(operation, result)
         elif not isinstance(operation, Keyed) or not _is_told_again(decode(earlier), result):
             self.broken.append(f"operation {number} took effect twice: {self.places[number]} and {place}")
 
-    def _check_leases(self, number: int, result: Result) -> None:
-        if not isinstance(result, Dequeued):
-            return
-        for job in result.jobs:
-            if self._leases.get(job.id, 0) > self.machine.now_ms:
-                self.broken.append(f"operation {number} was handed job {job.id} under another's lease")
-            self._leases[job.id] = job.lease_expires_ms
+    def _check_leases(self, operation: Operation, result: Result) -> None:
+        what = operation.operation if isinstance(operation, Keyed) else operation
+        if isinstance(result, Dequeued):
+            for job in result.jobs:
+                if self._leases.get(job.id, 0) > self.machine.now_ms:
+                    self.broken.append(f"operation {number_of(what)} was handed job {job.id} under another's lease")
+                self._leases[job.id] = job.due_ms
+        elif isinstance(result, Settled) and isinstance(what, PerJob):
+            said: list[Any] = list(what.ids if isinstance(what, Cancel | Redrive | Purge) else what.jobs)
+            for each, outcome in zip(said, result.outcomes, strict=True):
+                job_id = each if isinstance(each, int) else each.id
+                kept = self.machine.state.jobs.get(job_id)
+                if isinstance(outcome, Done):
+                    # It was let go, or the lease ends at another time now.
+                    self._leases[job_id] = 0 if outcome.status != IN_PROGRESS or kept is None else kept.due_ms
 
     def _look(self, asked: Asked) -> None:
         query = asked.what
-        if not isinstance(query, GetJob | GetStats):
+        if not isinstance(query, Query):
             return
         result = self.machine.query(query)
         if self._told(query, result) != asked.body:
             self.broken.append(f"query {asked.number} was not answered with the state at index {asked.index}")
-        if show(result) != self.model.query(query):
+        if show(result) != self.model.query(query, result.next if isinstance(result, Page) else None):
             self.broken.append(f"query {asked.number} was not answered as the model answers it")
 
 
@@ -119,19 +135,10 @@ def _has_effect(result: Result) -> bool:
 def _is_told_again(earlier: Result, again: Result) -> bool:
     """Whether a second answer under a key tells of nothing but what the first one did."""
     if isinstance(earlier, Dequeued):
-        return isinstance(again, Dequeued) and all(job in earlier.jobs for job in again.jobs)
+        # What was long before the hand-out may be forgotten meanwhile: of that the newest is kept.
+        told = [replace(job, extras=None) for job in earlier.jobs]
+        return isinstance(again, Dequeued) and all(replace(job, extras=None) in told for job in again.jobs)
     return type(again) is type(earlier) and (again == earlier or not isinstance(earlier, Enqueued))
-
-
-def number_of(operation: Operation) -> int:
-    """The number the workload gave an operation."""
-    if isinstance(operation, Keyed):
-        return number_of(operation.operation)
-    if isinstance(operation, Enqueue):
-        return int(operation.jobs[0].payload)
-    if isinstance(operation, Dequeue):
-        return int(operation.consumer or -1)
-    return int(operation.jobs[0].result or b"-1")
 
 
 def _as_encoded(_what: Operation | Query, result: Result) -> bytes:
@@ -147,11 +154,11 @@ def check(log: dict[int, bytes], history: list[Asked], told: Told = _as_encoded)
         told: what `Asked.body` is when something asked for came to a result.
     """
     answered = [asked for asked in history if asked.outcome == protocol.RESULT]
-    replay = Replay(log, [asked for asked in answered if isinstance(asked.what, GetJob | GetStats)], told)
+    replay = Replay(log, [asked for asked in answered if isinstance(asked.what, Query)], told)
     broken = replay.broken
     times_asked = Counter(asked.number for asked in history)
     for asked in history:
-        if not isinstance(asked.what, GetJob | GetStats):
+        if not isinstance(asked.what, Query):
             broken += _check_operation(asked, replay, asked_once=times_asked[asked.number] == 1)
     return broken + _check_real_time(answered)
 
@@ -187,11 +194,15 @@ def _check_real_time(answered: list[Asked]) -> list[str]:
     return broken
 
 
-def search(history: list[Asked]) -> list[str]:
+def search(history: list[Asked], bounds: tuple[int, int] | None = None) -> list[str]:
     """Look for an order that explains a short history without leases that end; the log is not asked.
 
-    What was answered that nothing was done is no call. Times in the answers are left out: when an
-    operation was stamped is the log's affair.
+    What was answered that nothing was done is no call. Times and indexes are left out of the answers:
+    when an operation was stamped, and where it stands, is the log's affair.
+
+    Args:
+        history: all that was asked.
+        bounds: the jobs and bytes the cluster takes in, if not as many as by default.
 
     Raises:
         Undecided: it would take too long to tell.
@@ -200,18 +211,21 @@ def search(history: list[Asked]) -> list[str]:
     for asked in history:
         if asked.outcome == protocol.RESULT and asked.answered_s is not None:
             calls.append(Call(asked.what, asked.asked_s, asked.answered_s, _timeless(show(decode(asked.body)))))
-        elif asked.outcome != protocol.UNAVAILABLE and not isinstance(asked.what, GetJob | GetStats):
+        elif asked.outcome != protocol.UNAVAILABLE and not isinstance(asked.what, Query):
             calls.append(Call(asked.what, asked.asked_s))
-    explained = is_linearizable(calls, _Queue(Model(Bounds.of_core())), _step)
+    start = Model()
+    start.jobs_max, start.bytes_max = bounds or (start.jobs_max, start.bytes_max)
+    explained = is_linearizable(calls, _Queue(start), _step)
     return [] if explained else [f"no order of the {len(calls)} calls explains what was answered"]
 
 
 class _Queue:
-    """The model as a state: equal queues are equal and hash alike."""
+    """The model as a state: queues that go on alike are equal and hash alike. Histories make no difference."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._bytes = encode((model.jobs, model.ids_given, model.tokens_given, model.keys))
+        jobs = [_timeless(show_job(job)) for job in model.jobs]
+        self._bytes = encode((jobs, model.ids_given, model.tokens_given, model.keys))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Queue) and self._bytes == other._bytes
@@ -221,10 +235,10 @@ class _Queue:
 
 
 def _step(queue: _Queue, what: Operation | Query) -> tuple[_Queue, Any]:
-    if isinstance(what, GetJob | GetStats):
+    if isinstance(what, Query):
         return queue, _timeless(queue.model.query(what))
     model = queue.model.copy()
-    answer = model.perform(what)
+    answer = model.perform_any(what)
     return _Queue(model), _timeless(answer)
 
 
@@ -232,5 +246,5 @@ def _timeless(answer: Any) -> Any:
     if isinstance(answer, list):
         return [_timeless(one) for one in answer]
     if isinstance(answer, dict):
-        return {name: _timeless(value) for name, value in answer.items() if not name.endswith("_ms")}
+        return {name: _timeless(value) for name, value in answer.items() if not name.endswith(("_ms", "_index"))}
     return answer

@@ -16,6 +16,7 @@ from zlib import crc32
 import pysyncobj.syncobj as pysyncobj_module
 from msgspec import Struct
 
+from cqueue.core import limits
 from cqueue.errors import Unusable
 from cqueue.protocol import ADD
 from cqueue.replication import loop
@@ -39,7 +40,7 @@ STATES_EVERY: Final = 50
 class Setup(Struct, frozen=True):
     """What kind of cluster it is. durable: nodes keep a journal; else memory only.
 
-    spares: nodes that run and are no members at first.
+    spares: nodes that run and are no members at first. bounds: jobs and bytes it takes in.
     """
 
     nodes: int
@@ -47,6 +48,7 @@ class Setup(Struct, frozen=True):
     durable: bool = True
     compact_bytes: int = 1 << 40
     trailing_entries: int = TRAILING_ENTRIES
+    bounds: tuple[int, int] = limits.JOBS_MAX_DEFAULT, limits.BYTES_MAX_DEFAULT
 
 
 class SimNode:
@@ -112,6 +114,7 @@ class Cluster:
             clock=node.clock,
             mode="durable" if self.setup.durable else "replicated-memory",
             request_timeout_s=REQUEST_TIMEOUT_S,
+            bounds=self.setup.bounds,
             start=Inline,
         )
         kept = SimSnapshots(node.disk, self.world)

@@ -15,10 +15,11 @@ import pysyncobj.syncobj as pysyncobj_module
 from cqueue import protocol
 from cqueue.core import limits
 from cqueue.simulation import checkers, unmended
+from cqueue.simulation.choices import LEASES_MS, Choices
 from cqueue.simulation.cluster import Cluster, Setup, SimNode
 from cqueue.simulation.faults import KINDS, Faults
 from cqueue.simulation.linearizability import Undecided
-from cqueue.simulation.workload import LEASES_MS, Asked, Workload
+from cqueue.simulation.workload import Asked, Workload
 from cqueue.simulation.world import START_S, World
 
 SETTLE_S: Final = 15.0
@@ -27,12 +28,14 @@ LOOK_S: Final = 0.05
 LOOKS: Final = 20
 """So often it is looked at again, where something was just on its way."""
 SEARCHED_S_MAX: Final = 6.0
-"""A run this short is judged without the log, too: its leases do not end, its history is searched."""
+"""A run this short is judged without the log, too: only the original verbs, leases that do not end."""
 DURABLE_SHARE: Final = 0.6
 COMPACT_BYTES: Final = (2_000, 20_000, 1 << 40)
 TRAILING_ENTRIES: Final = (0, 20, 1_000)
-LIMITS: Final = {"FINISHED_JOBS_MAX": 40, "LIVE_JOBS_MAX": 80, "SWEEP_JOBS_MAX": 3}
+LIMITS: Final = {"CHANGES_KEPT_MAX": 6, "LOOK_JOBS_MAX": 15, "ROOM_JOBS_MAX": 3, "SWEEP_JOBS_MAX": 3}
 """Small enough to be met in a run, and for the model to keep up."""
+BOUNDS: Final = (60, 45_000)
+"""Jobs and bytes: few enough to be met, too."""
 OUTCOMES: Final = {
     protocol.RESULT: "is answered",
     protocol.UNAVAILABLE: "is answered that nothing was done",
@@ -79,12 +82,14 @@ def run(
         durable=chance.random() < DURABLE_SHARE,
         compact_bytes=chance.choice(COMPACT_BYTES),
         trailing_entries=chance.choice(TRAILING_ENTRIES),
+        bounds=BOUNDS,
     )
     with simulated(without):
         cluster = Cluster(world, setup)
         trouble = Faults(world, cluster, faults)
         is_short = seconds <= SEARCHED_S_MAX
-        workload = Workload(world, cluster, LEASES_MS[-1:] if is_short else LEASES_MS)
+        choices = Choices(chance, LEASES_MS[-1:] if is_short else LEASES_MS, only_original=is_short)
+        workload = Workload(world, cluster, choices)
         world.run_until(START_S + seconds)
         trouble.stop()
         world.run_until(START_S + seconds + 2.0)
@@ -92,7 +97,7 @@ def run(
         verdict = judge(seed, cluster, workload.history)
         if is_short:
             try:
-                verdict.broken += checkers.search(workload.history)
+                verdict.broken += checkers.search(workload.history, BOUNDS)
                 verdict.searched = True
             except Undecided:
                 pass

@@ -2,9 +2,13 @@
 
 link      the unix socket to this node's replica
 body      bytes of a request → checked shapes
-wire      the shapes: JSON ↔ operations and results
+shapes    JSON ↔ operations and results, by noun
 problems  the one table of error codes, status codes and titles
-jobs, cluster   the routes, by noun
+headers, parameters   what is said outside of the body
+asking    what routes share: read, ask the replica
+jobs, looking, queues, cluster   the routes, by noun
+by_filter cancel, redrive and purge by what jobs are
+short_way the hot routes, past Flask
 app       the Flask application
 worker, server  gunicorn
 """

@@ -9,14 +9,18 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Request, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import BaseConverter, MapAdapter, ValidationError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import BaseConverter, MapAdapter
 
 from cqueue.errors import CqueueError
-from cqueue.web import backup, cluster, members, problems, wire
+from cqueue.web import backup, cluster, members, problems
+from cqueue.web.asking import Desk
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
+from cqueue.web.looking import LookRoutes
 from cqueue.web.problems import Problem
+from cqueue.web.queues import QueueRoutes
+from cqueue.web.shapes.fields import ID_MAX
 from cqueue.web.short_way import ShortWay
 
 log = logging.getLogger(__name__)
@@ -29,8 +33,9 @@ class _IdConverter(BaseConverter):
 
     def to_python(self, value: str) -> int:
         job_id = int(value)
-        if job_id > wire.ID_MAX:
-            raise ValidationError
+        if job_id > ID_MAX:
+            # Not ValidationError: routes with other methods on the same path would make a 405 of it.
+            raise NotFound
         return job_id
 
 
@@ -54,8 +59,10 @@ def create_app(link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None 
     app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
     app.url_map.converters["id"] = _IdConverter
     app.url_map.merge_slashes = False
-    routes = JobRoutes(link, body_bytes_max=body_bytes_max)
-    routes.add_to(app)
+    desk = Desk(link, body_bytes_max=body_bytes_max)
+    job_routes = JobRoutes(desk)
+    for routes in (job_routes, LookRoutes(desk), QueueRoutes(desk)):
+        routes.add_to(app)
     cluster.add_routes(app, link)
     members.add_routes(app, link, body_bytes_max=body_bytes_max)
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=spool_dir)
@@ -63,7 +70,7 @@ def create_app(link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None 
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)
     app.register_error_handler(Exception, _show_unexpected)
-    app.wsgi_app = ShortWay(app, routes)  # type: ignore[method-assign]
+    app.wsgi_app = ShortWay(app, job_routes)  # type: ignore[method-assign]
     return app
 
 

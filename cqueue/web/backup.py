@@ -15,8 +15,9 @@ from cqueue.core.operations import GetStats
 from cqueue.protocol import BACKUP, QUERY, RESULT, VERIFY, decode_verdict, encode
 from cqueue.web import body
 from cqueue.web.answer import Answer
-from cqueue.web.jobs import look, refuse_parameters
+from cqueue.web.asking import kind_of_look
 from cqueue.web.link import ReplicaLink
+from cqueue.web.parameters import Parameters, refuse_all
 from cqueue.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def add_routes(app: Flask, link: ReplicaLink, *, body_bytes_max: int, spool_dir:
 
     @app.get("/cluster/backup")
     def backup() -> Response:
-        if look(link, request.environ) == QUERY:
+        if kind_of_look(link, Parameters(request.environ)) == QUERY:
             # Once this is answered, the state here has everything that was acknowledged before.
             ask(QUERY, encode(GetStats()))
         try:
@@ -84,7 +85,7 @@ def add_routes(app: Flask, link: ReplicaLink, *, body_bytes_max: int, spool_dir:
 
     @app.post("/cluster/verify")
     def verify() -> Response:
-        refuse_parameters(request.environ)
+        refuse_all(request.environ)
         data = body.read(request.environ, body_bytes_max)
         wanted = body.decode(_decode_verify, data) if data else VerifyBody()
         verdict, index = ask(VERIFY, b"", wanted.wait)

@@ -18,10 +18,12 @@ from cqueue.errors import Refused
 
 NESTING_LEVELS_MAX: Final = 128
 """Levels of arrays and objects within one payload or result, so that every JSON parser can read it back."""
+SHALLOW_BYTES: Final = NESTING_LEVELS_MAX * 2
+"""A level takes two bytes: what is no longer than this cannot nest too deeply, and need not be looked through."""
 
 T = TypeVar("T")
 
-_PLACE = r"(?: - at `(?P<place>\$(?:\[\d+\]|\.\w+)*)`)?"
+_PLACE = r"(?: - at (?:`key` in )?`(?P<place>\$(?:\[(?:\d+|\.\.\.)\]|\.\w+)*)`)?"
 _UNKNOWN = re.compile(rf"Object contains unknown field `(?P<name>.*?)`{_PLACE}", re.DOTALL)
 _MISSING = re.compile(rf"Object missing required field `(?P<name>\w+)`{_PLACE}")
 _OTHER = re.compile(rf"(?P<what>.*?){_PLACE}", re.DOTALL)
@@ -34,6 +36,7 @@ _WORDS = {
     "`object`": "an object",
     "`array`": "an array",
     "`null`": "null",
+    "`datetime`": "a time",
 }
 _WORD = re.compile("|".join(_WORDS))
 _NAME_CHARS_MAX = 128
@@ -114,14 +117,17 @@ def invalid_field(pointer: str, what: str) -> Refused:
     return Refused(f"{pointer or 'the body'}: {what}", code="invalid_field", pointer=pointer)
 
 
+def step(name: str) -> str:
+    """`name` as a part of a JSON pointer; a very long one is cut."""
+    if len(name) > _NAME_CHARS_MAX:
+        name = name[:_NAME_CHARS_MAX] + "..."
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def _invalid_field(message: str) -> Refused:
     # msgspec tells the place and the fault in one sentence; these are its forms.
     if match := _UNKNOWN.fullmatch(message):
-        name = match["name"]
-        if len(name) > _NAME_CHARS_MAX:
-            name = name[:_NAME_CHARS_MAX] + "..."
-        escaped = name.replace("~", "~0").replace("/", "~1")
-        return invalid_field(f"{_pointer(match['place'])}/{escaped}", "there is no such field")
+        return invalid_field(f"{_pointer(match['place'])}/{step(match['name'])}", "there is no such field")
     if match := _MISSING.fullmatch(message):
         return invalid_field(f"{_pointer(match['place'])}/{match['name']}", "the field is required")
     match = _OTHER.fullmatch(message)
@@ -131,7 +137,7 @@ def _invalid_field(message: str) -> Refused:
 
 
 def _pointer(place: str | None) -> str:
-    """`$.jobs[3].id` → `/jobs/3/id`; the whole body is the empty pointer."""
+    """`$.jobs[3].id` → `/jobs/3/id`; the whole body is the empty pointer, and a map stands for its entries."""
     return "".join(f"/{index or name}" for index, name in _STEP.findall(place or ""))
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DOCS_URL: Final = "https://github.com/cqueue/cqueue/tree/main/docs"
 
+_PLACEHOLDER: Final = re.compile(r"<(?:\w+:\w+|(\w+))>")
 _ALIVE: Final = b'{"status":"alive"}'
 _READY: Final = b'{"status":"ready"}'
 
@@ -73,12 +74,17 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
     def root() -> Response:
         # Made when asked: only then are all routes known.
         routes = sorted(
-            f"{method} {re.sub('<[^>]+>', '{id}', rule.rule)}"
+            f"{method} {placeholders(rule.rule)}"
             for rule in app.url_map.iter_rules()
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         )
         greeting = {"name": "cqueue", "version": cqueue.__version__, "docs": DOCS_URL, "routes": routes}
         return Answer(200, msgspec.json.format(msgspec.json.encode(greeting), indent=2)).response()
+
+
+def placeholders(rule: str) -> str:
+    """A route as people write it: `/jobs/<id:job_id>` → `/jobs/{id}`."""
+    return _PLACEHOLDER.sub(lambda variable: f"{{{variable[1] or 'id'}}}", rule)
 
 
 def _cluster_json(status: NodeStatus) -> bytes:

@@ -7,9 +7,12 @@ from hashlib import sha256
 from typing import Any, Final
 
 from cqueue.core import limits
-from cqueue.core.operations import Conclude, Dequeue, Enqueue, Keyed, Operation
+from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, PerJob, SetQueue
 from cqueue.errors import Refused
 from cqueue.protocol import encode
+
+OnceOperation = Enqueue | Dequeue | PerJob | SetQueue | DropQueue
+"""What can be done once under a key."""
 
 _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 """A string of RFC 8941, 3.3.3."""
@@ -37,7 +40,7 @@ def consumer(environ: dict[str, Any]) -> str | None:
     return str(name)
 
 
-def under_key(environ: dict[str, Any], operation: Enqueue | Dequeue | Conclude) -> Operation:
+def under_key(environ: dict[str, Any], operation: OnceOperation) -> Operation:
     """The operation, done once if the request has an `Idempotency-Key`.
 
     Raises:

@@ -16,8 +16,8 @@ from cqueue import config
 from cqueue.protocol import ADD, BOOTSTRAP, ORDER, REMOVE, RESULT, TRANSFER, Order, decode_ordered, encode
 from cqueue.web import body
 from cqueue.web.answer import Answer
-from cqueue.web.jobs import refuse_parameters
 from cqueue.web.link import ReplicaLink
+from cqueue.web.parameters import refuse_all
 from cqueue.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def add_routes(app: Flask, link: ReplicaLink, *, body_bytes_max: int) -> None:
     """Add the routes to `app`; their orders go to the replica at the other end of `link`."""
 
     def read() -> bytes:
-        refuse_parameters(request.environ)
+        refuse_all(request.environ)
         return body.read(request.environ, body_bytes_max)
 
     def order(what: Order) -> Response:
@@ -72,7 +72,7 @@ def add_routes(app: Flask, link: ReplicaLink, *, body_bytes_max: int) -> None:
         asked = body.decode(_decode_add, read() or b"{}")
         return order(Order(ADD, _node_id(asked.id, "/id"), round(asked.wait * 1000)))
 
-    @app.delete("/cluster/members/<member>")
+    @app.delete("/cluster/members/<string:member>")
     def remove_member(member: str) -> Response:
         read()
         return order(Order(REMOVE, member))

@@ -1,4 +1,4 @@
-"""The short way in, for the calls that make up nearly all traffic: enqueue, dequeue and conclude.
+"""The short way in, for the calls that make up nearly all traffic: enqueue, dequeue, and what consumers say.
 
 Flask's routing, contexts and response objects cost ten times what cqueue itself does for one job.
 So these calls go from the server straight to the same route functions that Flask would call.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cqueue.web.jobs import JobRoutes
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from cqueue.web.answer import Answer
 
-_conclude_path = re.compile(r"/jobs/(?:conclude/([1-9][0-9]{0,17})|([1-9][0-9]{0,17})/conclude)").fullmatch
+_one = re.compile(r"/jobs/(?:conclude/([1-9][0-9]{0,17})|([1-9][0-9]{0,17})/(conclude|extend|fail))").fullmatch
 """Ids of up to 18 digits are in range whatever they are; longer ones are Flask's to judge."""
+_MANY: Final = {"/jobs/conclude": "conclude", "/jobs/extend": "extend", "/jobs/fail": "fail"}
 
 
 class ShortWay:
@@ -50,9 +51,9 @@ class ShortWay:
         elif method == "POST":
             if path == "/jobs/dequeue":
                 return self._routes.dequeue(environ)
-            if path == "/jobs/conclude":
-                return self._routes.conclude_many(environ)
-            match = _conclude_path(path)
+            if path in _MANY:
+                return self._routes.many(environ, _MANY[path])
+            match = _one(path)
             if match:
-                return self._routes.conclude(environ, int(match[1] or match[2]))
+                return self._routes.one(environ, int(match[1] or match[2]), match[3] or "conclude")
         return None

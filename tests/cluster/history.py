@@ -20,6 +20,7 @@ from itertools import count
 from typing import Any, Final
 
 from cqueue import protocol
+from cqueue.core.jobs import Job
 from cqueue.core.operations import (
     Conclude,
     Conclusion,
@@ -40,7 +41,7 @@ from cqueue.core.operations import (
     Stats,
 )
 from cqueue.simulation.workload import Asked, encode
-from cqueue.web import wire
+from cqueue.web.shapes import enqueue, job, looking
 from tests.cluster.client import Answer, Client, NoAnswer, NotSent
 
 THINK_S: Final = 0.01
@@ -186,18 +187,25 @@ class Clients:
         return Call(number, what, "POST", "/jobs/dequeue", body, {"Consumer-Id": str(number)})
 
 
-def told(what: Operation | Query, result: Result) -> bytes:
+def told(what: Operation | Query, result: Result) -> bytes:  # noqa: PLR0911 - one for each kind of result
     """What a client hears when `what` came to `result`: the JSON, or of a refusal the code."""
     operation = what.operation if isinstance(what, Keyed) else what
-    outcome = result.outcomes[0] if isinstance(result, Settled) else result
-    if isinstance(outcome, Refusal):
-        return outcome.code.encode()
-    if isinstance(outcome, Enqueued):
-        return wire.enqueued_json(outcome.ids, many=len(outcome.ids) > 1)
-    if isinstance(outcome, Dequeued) and isinstance(operation, Dequeue) and operation.count > 1:
-        return wire.jobs_json(outcome.jobs)
-    if isinstance(outcome, Dequeued):
-        return wire.job_json(outcome.jobs[0]) if outcome.jobs else b""
-    if isinstance(outcome, Stats):
-        return wire.stats_json(outcome)
-    return wire.job_json(outcome.job if isinstance(outcome, Found) else outcome)
+    if isinstance(result, Settled):
+        outcome = result.outcomes[0]
+        return outcome.code.encode() if isinstance(outcome, Refusal) else job.job_json(_shown(result.job))
+    if isinstance(result, Refusal):
+        return result.code.encode()
+    if isinstance(result, Enqueued):
+        return enqueue.answer_json(result, many=len(result.ids) > 1)
+    if isinstance(result, Dequeued) and isinstance(operation, Dequeue) and operation.count > 1:
+        return job.jobs_json(result.jobs)
+    if isinstance(result, Dequeued):
+        return job.job_json(result.jobs[0]) if result.jobs else b""
+    if isinstance(result, Stats):
+        return looking.stats_json(result)
+    return job.job_json(_shown(result.job if isinstance(result, Found) else None))
+
+
+def _shown(shown: Job | None) -> Job:
+    assert shown is not None, "nothing else is asked, and no job is forgotten so soon"
+    return shown

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
@@ -23,49 +24,42 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from cqueue.core import entry, invariants
+from cqueue.core import entry, invariants, shards
 from cqueue.core.machine import StateMachine
 from cqueue.core.operations import (
-    Conclude,
-    Conclusion,
     Dequeue,
     Enqueue,
+    Explain,
+    GetHistory,
     GetJob,
+    GetQueue,
     GetStats,
     Keyed,
+    ListJobs,
+    ListQueues,
     NewJob,
     Operation,
+    Page,
+    QueueState,
+    SetBounds,
 )
-from cqueue.simulation.model import Bounds, Model, show
+from cqueue.simulation.model import Model, lately, show
 from tests.core.driver import batch, encode
-
-BOUNDS = Bounds(
-    attempts_max=3,
-    dequeue_payload_bytes_max=24,
-    finished_jobs_max=3,
-    key_ms=2_500,
-    keys_weight_max=12,
-    live_jobs_max=12,
-    sessions_max=2,
-    sweep_jobs_max=1,
+from tests.core.strategies import (
+    CONSUMERS,
+    LEASES_MS,
+    QUEUES,
+    STEPS_MS,
+    TYPES,
+    Who,
+    about_queues,
+    anything,
+    dequeues,
+    enqueues,
+    keyable,
+    queries,
+    sayings,
 )
-
-TYPES = st.sampled_from(["TIME_CRITICAL", "NOT_TIME_CRITICAL", "mail", "é" * 128])
-PAYLOADS = st.sampled_from([b"null", b'"eight."', b'["a twelve"]', b'"' + b"x" * 40 + b'"'])
-RESULTS = st.sampled_from([None, b"null", b'{"sum": 3}'])
-LEASES_MS = st.sampled_from([1_000, 1_001, 2_000, 5_000, 86_400_000])
-CONSUMERS = st.sampled_from([None, "ann", "bob"])
-STEPS_MS = st.sampled_from([0, 0, 0, 0, 1, 999, 1_000, 86_400_000, -1, -5_000, None, None])
-"""How far the leader's clock is from the log's time: it may be behind. None: exactly the next lease's end."""
-
-enqueues = st.builds(Enqueue, st.lists(st.builds(NewJob, TYPES, PAYLOADS), min_size=1, max_size=5))
-dequeues = st.builds(Dequeue, st.integers(1, 4), LEASES_MS, CONSUMERS)
-KEYS = st.sampled_from(["a", "b", "c", "d"])
-
-
-def under_a_key(operation: Enqueue | Dequeue | Conclude) -> st.SearchStrategy[Keyed]:
-    """The operation under one of few keys, so that keys meet again."""
-    return st.builds(lambda key: Keyed(key, hashlib.sha256(encode(operation)).digest(), operation), KEYS)
 
 
 class QueueAgainstModel(RuleBasedStateMachine):
@@ -75,18 +69,20 @@ class QueueAgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.machine = StateMachine()
         self.replica = StateMachine()
-        self.model = Model(BOUNDS)
+        self.model = Model()
         self.log: list[bytes] = []
         self.sessions: list[int] = []
         self.numbers: dict[int, int] = {0: 0}
         self.batches: list[tuple[int, int, int, list[Operation]]] = []
+        self.keyed: list[Keyed] = []
 
     # -- what arrives --------------------------------------------------------------------------
 
     @initialize()
     def start(self) -> None:
-        """Somebody is there to propose."""
+        """Somebody is there to propose, and there is room for few jobs."""
         self.start_a_session()
+        self.propose([SetBounds(12, 1_000_000)], 1_000)
 
     @rule()
     def start_a_session(self) -> None:
@@ -96,7 +92,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
     @rule(operation=enqueues, step_ms=STEPS_MS)
     def enqueue(self, operation: Enqueue, step_ms: int | None) -> None:
-        """Jobs of mixed types, in one request."""
+        """Jobs of all sorts, in one request."""
         self.propose([operation], step_ms)
 
     @rule(operation=dequeues, step_ms=STEPS_MS)
@@ -104,32 +100,53 @@ class QueueAgainstModel(RuleBasedStateMachine):
         """A consumer asks for jobs."""
         self.propose([operation], step_ms)
 
-    @rule(data=st.data(), step_ms=STEPS_MS)
-    def conclude(self, data: st.DataObject, step_ms: int | None) -> None:
-        """Consumers say that jobs are done: holders, former holders, strangers."""
-        self.propose([data.draw(self.conclusions())], step_ms)
+    @rule(types=st.lists(TYPES, min_size=1, max_size=4), step_ms=STEPS_MS)
+    def enqueue_plain_jobs(self, types: list[str], step_ms: int | None) -> None:
+        """As most people do."""
+        self.propose([Enqueue([NewJob(kind, b"1") for kind in types])], step_ms)
 
-    @rule(data=st.data(), step_ms=STEPS_MS, arrives=st.booleans())
-    def send_a_batch(self, data: st.DataObject, step_ms: int | None, *, arrives: bool) -> None:
+    @rule(count=st.integers(1, 4), consumer=CONSUMERS, lease_ms=LEASES_MS, step_ms=STEPS_MS)
+    def dequeue_whatever_there_is(self, count: int, consumer: str | None, lease_ms: int, step_ms: int | None) -> None:
+        """A consumer that is not choosy."""
+        self.propose([Dequeue(count, lease_ms, consumer, QUEUES)], step_ms)
+
+    @rule(saying=sayings, step_ms=STEPS_MS)
+    def say_something_of_jobs(self, saying: Any, step_ms: int | None) -> None:
+        """Holders, former holders and strangers."""
+        self.propose([self.resolve(saying)], step_ms)
+
+    @rule(operation=about_queues, step_ms=STEPS_MS)
+    def change_a_queue(self, operation: Operation, step_ms: int | None) -> None:
+        """Its settings, or that it is there; or the bounds of all."""
+        self.propose([operation], step_ms)
+
+    @rule(batch=st.lists(anything, max_size=4), whose=st.integers(0, 3), step_ms=STEPS_MS, arrives=st.booleans())
+    def send_a_batch(self, batch: list[Any], whose: int, step_ms: int | None, *, arrives: bool) -> None:
         """Several operations in one entry, from any session; it may be lost on the way for now."""
-        operations = data.draw(st.lists(st.one_of(enqueues, dequeues, self.conclusions()), max_size=4))
-        session = data.draw(st.sampled_from([0, *self.sessions]))
+        session = [0, *self.sessions][whose % (1 + len(self.sessions))]
         # What a session calls settled may be less than is, and even something still on its way.
-        done_below = data.draw(st.integers(0, self.numbers[session] + 1))
-        self.propose(operations, step_ms, session, done_below, arrives=arrives)
+        done_below = max(0, self.numbers[session] + 1 - whose)
+        self.propose([self.resolve(each) for each in batch], step_ms, session, done_below, arrives=arrives)
 
-    @rule(data=st.data(), step_ms=STEPS_MS)
-    def do_once_under_a_key(self, data: st.DataObject, step_ms: int | None) -> None:
-        """A client sends an Idempotency-Key: a new one, one again, one with something else."""
-        earlier = [op for *_, ops in self.batches for op in ops if isinstance(op, Keyed)]
-        fresh = st.one_of(enqueues, dequeues, self.conclusions()).flatmap(under_a_key)
-        self.propose([data.draw(st.one_of(st.sampled_from(earlier), fresh) if earlier else fresh)], step_ms)
+    @rule(operation=keyable, key=st.sampled_from(["a", "b", "c", "d"]), step_ms=STEPS_MS)
+    def do_once_under_a_key(self, operation: Any, key: str, step_ms: int | None) -> None:
+        """A client sends an Idempotency-Key, new or used for something else."""
+        operation = self.resolve(operation)
+        keyed = Keyed(key, hashlib.sha256(encode(operation)).digest(), operation)
+        self.keyed.append(keyed)
+        self.propose([keyed], step_ms)
+
+    @precondition(lambda self: self.keyed)
+    @rule(which=st.integers(0, 15), step_ms=STEPS_MS)
+    def do_it_again_under_its_key(self, which: int, step_ms: int | None) -> None:
+        """A client heard nothing."""
+        self.propose([self.keyed[-1 - which % len(self.keyed)]], step_ms)
 
     @precondition(lambda self: self.batches)
-    @rule(data=st.data(), step_ms=STEPS_MS)
-    def send_a_batch_again(self, data: st.DataObject, step_ms: int | None) -> None:
+    @rule(which=st.integers(0, 7), step_ms=STEPS_MS)
+    def send_a_batch_again(self, which: int, step_ms: int | None) -> None:
         """A batch arrives a second time, or at last."""
-        self.arrive(*data.draw(st.sampled_from(self.batches[-8:])), step_ms)
+        self.arrive(*self.batches[-1 - which % len(self.batches)], step_ms)
 
     @rule(step_ms=STEPS_MS)
     def tick(self, step_ms: int | None) -> None:
@@ -141,21 +158,33 @@ class QueueAgainstModel(RuleBasedStateMachine):
         """The second replica loses its memory and begins from a snapshot of the first."""
         self.replica = StateMachine.restore(self.machine.snapshot())
 
+    @rule(query=queries)
+    def list_jobs(self, query: ListJobs) -> None:
+        """Somebody looks for jobs."""
+        page = self.machine.query(query)
+        assert isinstance(page, Page)
+        assert show(page) == self.model.query(query, page.next)
+        assert page.next is None or page.next > query.after
+
     # -- how it arrives ------------------------------------------------------------------------
 
-    def conclusions(self) -> st.SearchStrategy[Conclude]:
-        """Jobs in progress most of the time, else any id; tokens of now, of then, or none."""
-        held = [job["id"] for job in self.model.jobs if job["status"] == "IN_PROGRESS"]
-        anything = st.integers(0, self.model.ids_given + 1)
-        ids = st.one_of(st.sampled_from(held), st.sampled_from(held), anything) if held else anything
+    def resolve(self, said: Any) -> Operation:
+        """What is said of jobs, of those there are."""
+        if not isinstance(said, tuple):
+            return cast("Operation", said)
+        operation, shape, items = said
+        chosen = [(*self.choose(who), *details) for who, *details in items]
+        return cast("Operation", operation([job_id if shape is None else shape(job_id, *of) for job_id, *of in chosen]))
 
-        def with_token(job_id: int) -> st.SearchStrategy[Conclusion]:
-            job = self.model.find(job_id)
-            right = job["lease_token"] if job else None
-            tokens = st.one_of(st.just(right), st.none(), st.integers(0, self.model.tokens_given + 1))
-            return st.builds(Conclusion, st.just(job_id), tokens, RESULTS)
-
-        return st.builds(Conclude, st.lists(ids.flatmap(with_token), min_size=1, max_size=3))
+    def choose(self, who: Who) -> tuple[int, int | None]:
+        """A job's id, and a token or none."""
+        how, which, whose = who
+        ids = [job["id"] for job in self.model.jobs if how == "kept" or job["status"] == "IN_PROGRESS"]
+        job_id = ids[which % len(ids)] if ids and how != "any" else which
+        job = self.model.find(job_id)
+        if whose == "its" and job is not None:
+            return job_id, job["lease_token"]
+        return job_id, None if whose == "none" else which
 
     def propose(
         self,
@@ -185,7 +214,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
         applied = self.machine.apply(len(self.log), data)
         assert (applied.session, applied.number) == (session, number)
         answers = None if applied.results is None else [show(result) for result in applied.results]
-        assert answers == self.model.apply(stamp_ms, session, number, done_below, operations)
+        assert answers == self.model.apply(len(self.log), data)
         assert encode(self.replica.apply(len(self.log), data)) == encode(applied)
 
     # -- what must hold ------------------------------------------------------------------------
@@ -200,10 +229,26 @@ class QueueAgainstModel(RuleBasedStateMachine):
     def the_model_agrees(self) -> None:
         """Whatever can be asked is answered as the model answers it."""
         for job_id in range(self.model.ids_given + 2):
-            assert show(self.machine.query(GetJob(job_id))) == self.model.get(job_id)
-        assert show(self.machine.query(GetStats())) == {"default": self.model.stats()}
+            for query in (GetJob(job_id), GetHistory(job_id), Explain(job_id)):
+                assert show(self.machine.query(query)) == self.model.query(query)
+        for query in (GetStats(), ListQueues(), ListQueues("a", 1), ListQueues(count=2), *map(GetQueue, QUEUES)):
+            assert show(self.machine.query(query)) == self.model.query(query)
         assert self.machine.next_due_ms() == self.model.next_due_ms()
         assert self.machine.now_ms == self.model.now_ms
+
+    @invariant()
+    def what_happened_lately_is_told(self) -> None:
+        """Of one minute at least, and of two at most."""
+        for name in QUEUES:
+            queue = self.machine.query(GetQueue(name))
+            if isinstance(queue, QueueState):
+                assert 60_000 <= queue.recent_ms <= 120_000
+                recent = {event: jobs for event, jobs in queue.recent.items() if jobs}
+                assert recent == lately(self.model, name, queue.recent_ms)
+
+    @invariant()
+    def what_was_applied_is_remembered(self) -> None:
+        """As the model remembers it."""
         for session in self.sessions:
             assert (session in self.machine.sessions) == any(s["id"] == session for s in self.model.sessions)
             for number in range(self.numbers[session] + 2):
@@ -214,6 +259,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
     def replicas_are_equal(self) -> None:
         """Byte for byte, whether they saw the log or began from a snapshot."""
         assert self.machine.snapshot() == self.replica.snapshot()
+        assert self.machine.next_due_ms() == self.replica.next_due_ms()
 
     def teardown(self) -> None:
         """The log alone makes the same queue again."""
@@ -223,22 +269,25 @@ class QueueAgainstModel(RuleBasedStateMachine):
         assert again.snapshot() == self.machine.snapshot()
 
 
-@pytest.fixture
-def small_limits(limit: Callable[..., None]) -> None:
-    """Limits that a few steps can reach."""
-    limit(
-        ATTEMPTS_MAX_DEFAULT=BOUNDS.attempts_max,
-        DEQUEUE_PAYLOAD_BYTES_MAX=BOUNDS.dequeue_payload_bytes_max,
-        FINISHED_JOBS_MAX=BOUNDS.finished_jobs_max,
-        KEYS_WEIGHT_MAX=BOUNDS.keys_weight_max,
-        KEY_MS=BOUNDS.key_ms,
-        LIVE_JOBS_MAX=BOUNDS.live_jobs_max,
-        SESSIONS_MAX=BOUNDS.sessions_max,
-        SWEEP_JOBS_MAX=BOUNDS.sweep_jobs_max,
-    )
-
-
-@pytest.mark.usefixtures("small_limits")
-def test_the_queue_does_what_the_model_does() -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("slice_jobs", [1, 1_000])
+def test_the_queue_does_what_the_model_does(
+    limit: Callable[..., None], monkeypatch: pytest.MonkeyPatch, slice_jobs: int
+) -> None:
     """Whatever the log brings, the machine, its replica and the model answer the same."""
-    run_state_machine_as_test(QueueAgainstModel, settings=settings(stateful_step_count=40))
+    monkeypatch.setattr(shards, "_SHARDS", 2)
+    limit(
+        CHANGES_KEPT_MAX=4,
+        DEQUEUE_PAYLOAD_BYTES_MAX=24,
+        KEYS_WEIGHT_MAX=12,
+        KEY_MS=2_500,
+        LOOK_JOBS_MAX=3,
+        QUEUES_MAX=3,
+        ROOM_JOBS_MAX=2,
+        SESSIONS_MAX=2,
+        SWEEP_JOBS_MAX=slice_jobs,
+        UNIQUE_KEYS_MAX=3,
+    )
+    run_state_machine_as_test(
+        QueueAgainstModel, settings=settings(max_examples=settings().max_examples // 5, stateful_step_count=200)
+    )

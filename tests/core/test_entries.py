@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -10,16 +11,80 @@ from hypothesis import strategies as st
 
 from cqueue.core import entry
 from cqueue.core.entry import FORMAT, TICK, UnreadableEntry
-from cqueue.core.operations import Conclude, Conclusion, Dequeue, Enqueue, NewJob
+from cqueue.core.jobs import Backoff, Unique
+from cqueue.core.operations import (
+    Cancel,
+    Conclude,
+    Conclusion,
+    Dequeue,
+    DropQueue,
+    Enqueue,
+    Extend,
+    Extension,
+    Fail,
+    FailedAttempt,
+    Held,
+    Keyed,
+    NewJob,
+    Operation,
+    Options,
+    Progress,
+    Purge,
+    Query,
+    Redrive,
+    Release,
+    Report,
+    Result,
+    SetBounds,
+    SetQueue,
+)
 from tests.core.driver import Driver, batch, encode
 
 U64 = st.integers(0, 2**64 - 1)
 IDS = st.integers(-(2**63), 2**64 - 1)
-OPERATIONS = st.one_of(
-    st.builds(Enqueue, st.lists(st.builds(NewJob, st.text(max_size=5), st.binary(max_size=5)), max_size=3)),
-    st.builds(Dequeue, IDS, IDS, st.none() | st.text(max_size=5)),
-    st.builds(Conclude, st.lists(st.builds(Conclusion, IDS, st.none() | IDS, st.none() | st.binary(max_size=5)))),
+TEXTS = st.text(max_size=5)
+JSONS = st.binary(max_size=5)
+TOKENS = st.none() | IDS
+BACKOFFS = st.builds(Backoff, st.sampled_from(["fixed", "linear", "exponential"]), IDS, IDS, IDS)
+UNIQUES = st.builds(Unique, TEXTS, st.sampled_from(["queued", "unfinished", "window"]), IDS)
+TAGS = st.none() | st.dictionaries(TEXTS, TEXTS, max_size=2)
+OPTIONS = st.builds(Options, TOKENS, IDS, IDS, IDS, IDS, IDS, st.none() | BACKOFFS, st.none() | UNIQUES, TAGS)
+NAMES = st.lists(TEXTS, max_size=3).map(tuple)
+FLAGS = st.none() | st.booleans()
+
+
+def some(each: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    """A few of them."""
+    return st.lists(each, max_size=3)
+
+
+UNKEYED = st.one_of(
+    st.builds(Enqueue, some(st.builds(NewJob, TEXTS, JSONS, TEXTS, st.none() | OPTIONS))),
+    st.builds(Dequeue, IDS, IDS, st.none() | TEXTS, NAMES, st.none() | NAMES, TAGS),
+    st.builds(Conclude, some(st.builds(Conclusion, IDS, TOKENS, st.none() | JSONS))),
+    st.builds(Fail, some(st.builds(FailedAttempt, IDS, TOKENS, st.none() | TEXTS, st.booleans(), TOKENS))),
+    st.builds(Release, some(st.builds(Held, IDS, TOKENS))),
+    st.builds(Extend, some(st.builds(Extension, IDS, TOKENS, IDS))),
+    st.builds(Progress, some(st.builds(Report, IDS, TOKENS, TOKENS, st.none() | TEXTS))),
+    st.builds(Cancel, some(IDS)),
+    st.builds(Redrive, some(IDS)),
+    st.builds(Purge, some(IDS)),
+    st.builds(
+        SetQueue,
+        TEXTS,
+        FLAGS,
+        FLAGS,
+        TOKENS,
+        TOKENS,
+        st.none() | BACKOFFS,
+        st.none() | st.dictionaries(TEXTS, IDS, max_size=2),
+        TOKENS,
+        TOKENS,
+        TOKENS,
+    ),
+    st.builds(DropQueue, TEXTS),
 )
+OPERATIONS = UNKEYED | st.builds(Keyed, TEXTS, JSONS, UNKEYED) | st.builds(SetBounds, IDS, IDS)
 SAMPLE = entry.stamp(
     batch(
         3,
@@ -35,7 +100,7 @@ SAMPLE = entry.stamp(
 
 @given(stamp_ms=U64, session=U64, number=U64, done_below=U64, operations=st.lists(OPERATIONS, max_size=4))
 def test_what_is_encoded_and_stamped_is_what_is_decoded(
-    stamp_ms: int, session: int, number: int, done_below: int, operations: list[Enqueue | Dequeue | Conclude]
+    stamp_ms: int, session: int, number: int, done_below: int, operations: list[Operation]
 ) -> None:
     """Over the whole range of the header, for every kind of operation."""
     unstamped = batch(number, *operations, session=session, done_below=done_below)
@@ -116,3 +181,32 @@ def test_an_unreadable_entry_changes_nothing(queue: Driver) -> None:
     with pytest.raises(UnreadableEntry):
         queue.machine.apply(2, entry.stamp(batch(2), queue.now_ms + 60_000) + b"\x00")
     assert queue.machine.snapshot() == before
+
+
+def test_a_tag_is_never_given_a_second_meaning() -> None:
+    """Old logs and other versions have it: add a line here, change none."""
+    assert {each.__name__: each.__struct_config__.tag for each in (*get_args(Operation), *get_args(Query))} == {
+        "Enqueue": 1,
+        "Dequeue": 2,
+        "Conclude": 3,
+        "Keyed": 4,
+        "Fail": 5,
+        "Release": 6,
+        "Extend": 7,
+        "Progress": 8,
+        "Cancel": 9,
+        "Redrive": 10,
+        "Purge": 11,
+        "SetQueue": 12,
+        "DropQueue": 13,
+        "SetBounds": 14,
+        "GetJob": 65,
+        "GetStats": 66,
+        "ListJobs": 67,
+        "GetHistory": 68,
+        "Explain": 69,
+        "GetQueue": 70,
+        "ListQueues": 71,
+    }
+    tags = [each.__struct_config__.tag for each in get_args(Result)]
+    assert tags == list(range(1, len(tags) + 1))

@@ -5,10 +5,11 @@ It reads headings, tables and links; it does not judge the prose between them.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -16,12 +17,15 @@ import pytest
 from cqueue import config
 from cqueue.cli import main
 from cqueue.core import limits
-from cqueue.core.jobs import FINISHED, STATUSES, TRANSITIONS
+from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
 from cqueue.replication import connection, link, loop, refusals, transport
-from cqueue.web import backup, body, server, wire
+from cqueue.web import backup, body, by_filter, server
+from cqueue.web import cluster as web_cluster
 from cqueue.web.app import create_app
 from cqueue.web.link import ReplicaLink
+from cqueue.web.looking import LIST_TIME_S_MAX
 from cqueue.web.problems import KINDS
+from cqueue.web.shapes import dequeue, enqueue, fields, filters, job, looking, queues, verbs
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -66,6 +70,14 @@ def first_cells_of(section: str) -> set[str]:
     return {row[0].strip("`") for row in rows_of(section)}
 
 
+def fields_of(section: str) -> set[str]:
+    """The names in the first column of a section's tables of fields, settings and the like."""
+    tables = re.findall(r"^\| (?:field|setting)[^|]*\|.*\n\|[-| ]+\|\n((?:\|.*\n)+)", section, re.MULTILINE)
+    return {
+        name for table in tables for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+
+
 def anchor_of(heading: str) -> str:
     """The fragment GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -83,7 +95,7 @@ def given_routes(socket_path: Path) -> set[str]:
     link = ReplicaLink(str(socket_path), request_timeout_s=1)
     try:
         return {
-            f"{method} {re.sub(r'<[^>]+>', '{id}', rule.rule)}"
+            f"{method} {web_cluster.placeholders(rule.rule)}"
             for rule in create_app(link, body_bytes_max=1024).url_map.iter_rules()
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         }
@@ -123,7 +135,7 @@ def test_the_diagram_shows_every_transition_and_no_other() -> None:
     """The mermaid diagram's arrows are those of the code; finished statuses lead out of it."""
     arrows = set(re.findall(r"^ +(\w+|\[\*\]) --> (\w+|\[\*\])(?:: (\w+))?$", PROTOCOL, re.MULTILINE))
     expected: set[tuple[str, str, str]] = {(start, to, event) for (start, event), to in TRANSITIONS.items()}
-    expected |= {("[*]", STATUSES[0], "enqueue")} | {(status, "[*]", "") for status in FINISHED}
+    expected |= {("[*]", status, "enqueue") for status in WAITING} | {(status, "[*]", "") for status in FINISHED}
     assert arrows == expected
 
 
@@ -135,6 +147,9 @@ def test_every_limit_is_in_the_protocol_with_its_value() -> None:
     for name, value in bounds.items():
         if isinstance(value, dict):
             assert rows[name] == ", ".join(f"`{key}` {figure}" for key, figure in value.items()), name
+        elif isinstance(value, Backoff):
+            shown = f"`{value.kind}`, {value.base_ms:,} ms, at most {value.cap_ms:,} ms, jitter {value.jitter_percent}"
+            assert rows[name] == shown, name
         else:
             assert rows[name].split(" ")[0] == f"{value:,}", name
 
@@ -142,8 +157,12 @@ def test_every_limit_is_in_the_protocol_with_its_value() -> None:
 def test_the_limits_of_the_http_api_have_their_figures() -> None:
     """Those limits that are no part of the log's format are in a table of their own."""
     rows = {row[0]: row[1] for row in rows_of(sections_of(PROTOCOL)["Limits of the HTTP API"])}
-    assert rows["`wait`"] == f"{wire.WAIT_S_MAX} seconds"
-    assert rows["an id or a lease token"] == f"{wire.ID_MAX:,}"
+    assert rows["`wait`"] == f"{fields.WAIT_S_MAX} seconds"
+    assert rows["an id or a lease token"] == f"{fields.ID_MAX:,}"
+    assert rows["`run_at` and other times in requests"] == f"before the year {fields.RUN_AT_MAX.year}"
+    assert rows["`max_depth` and `retention_jobs`"] == f"{queues.COUNT_MAX:,}"
+    assert rows["one verb with a filter"] == f"{by_filter.TIME_S_MAX} seconds"
+    assert rows["looking for jobs that fit a list"] == f"{LIST_TIME_S_MAX} second"
     assert rows["nesting of a payload or result"] == f"{body.NESTING_LEVELS_MAX} levels"
     assert rows["making a backup"] == f"{backup.BACKUP_S_MAX} seconds"
     assert rows["a client that takes nothing of a backup"] == f"{backup.STALLED_S_MAX} seconds"
@@ -169,7 +188,7 @@ def test_the_limits_of_the_links_have_their_figures() -> None:
 def test_every_setting_has_its_row_with_flag_variable_and_default() -> None:
     """README's table of settings is the one of `Settings`, with `--config` beside it."""
     rows = {row[0].strip("`"): row for row in rows_of(sections_of(README)["Settings"])}
-    settings = {config.flag_of(spec.name): spec for spec in fields(config.Settings)}
+    settings = {config.flag_of(spec.name): spec for spec in dataclasses.fields(config.Settings)}
     assert set(rows) == {"--config", *settings}
     for flag, spec in settings.items():
         _, variable, default, meaning = rows[flag]
@@ -216,6 +235,39 @@ def test_no_relative_link_is_dead(path: Path) -> None:
         if fragment:
             anchors = {anchor_of(heading) for heading in sections_of(file.read_text(encoding="utf-8"))}
             assert fragment in anchors, f"{target}: no such heading"
+
+
+SHAPES: dict[str, Any] = {
+    "PUT /jobs/enqueue": enqueue.EnqueueBody,
+    "POST /jobs/dequeue": dequeue.DequeueBody,
+    "POST /jobs/{id}/conclude": verbs.ConcludeBody,
+    "POST /jobs/conclude": verbs.ManyBody,
+    "POST /jobs/{id}/fail": verbs.FailBody,
+    "POST /jobs/{id}/release": verbs.ReleaseBody,
+    "POST /jobs/{id}/extend": verbs.ExtendBody,
+    "POST /jobs/{id}/progress": verbs.ProgressBody,
+    "POST /jobs/cancel": filters.FilterBody,
+    "POST /queues/{name}/purge": filters.PurgeQueueBody,
+    "GET /jobs/{id}/history": looking.ChangeAnswer,
+    "GET /queues/{name}": queues.QueueAnswer,
+    "GET /cluster": web_cluster.ClusterAnswer,
+    "Fields of a job": job.JobAnswer,
+    "Queues": queues.QueueBody,
+    "Retries and backoff": fields.BackoffBody,
+}
+"""What the tables of fields in these sections are about."""
+
+
+@pytest.mark.parametrize("heading", SHAPES)
+def test_every_field_has_its_row_and_every_row_its_field(heading: str) -> None:
+    """The tables of the protocol and the shapes that the program checks and shows have the same names."""
+    assert fields_of(sections_of(PROTOCOL)[heading]) == set(SHAPES[heading].__struct_encode_fields__)
+
+
+def test_what_a_queue_counts_is_named() -> None:
+    """The members of `totals` and `rates`."""
+    section = sections_of(PROTOCOL)["GET /queues/{name}"]
+    assert {name for name in queues.EVENTS if f"`{name}`" not in section} == set()
 
 
 def test_the_example_of_a_job_has_only_documented_fields() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.fixtures import StartNode
+from tests.cluster.fixtures import StartCluster, StartNode
 
 pytestmark = pytest.mark.cluster
 
@@ -46,3 +46,59 @@ def test_a_job_whose_lease_runs_out_goes_to_one_who_waits(start_node: StartNode)
     assert found.body["lease_token"] > lost["lease_token"]
     late = node.call("POST", f"/jobs/{job_id}/conclude", {"lease_token": lost["lease_token"]})
     assert (late.status, late.body["code"]) == (409, "lease_lost")
+
+
+def test_those_who_wait_for_something_else_are_left_alone(start_node: StartNode) -> None:
+    """A job goes to the first whose queues, types and tags it fits, not to the first of all."""
+    node = start_node()
+    wishes = ({"queue": "a"}, {"queues": ["b", "a"], "type": "X"}, {"queue": "b", "tags": {"to": "ada"}}, {})
+    other, kind, tagged, plain = (node.send_waiting({"wait": LONG_S} | wish) for wish in wishes)
+
+    jobs = [{}, {"queue": "b", "tags": {"to": "ada"}}, {"queue": "a"}, {"queue": "a", "type": "X"}]
+    ids = node.call("PUT", "/jobs/enqueue", jobs).body["ids"]
+
+    assert plain.answer().body["id"] == ids[0]
+    assert tagged.answer().body["id"] == ids[1]
+    assert [other.answer().body["id"], kind.answer().body["id"]] == ids[2:]
+
+
+def test_whoever_waits_at_a_paused_queue_is_served_when_it_is_resumed(start_node: StartNode) -> None:
+    """The job was there all the time."""
+    node = start_node()
+    node.call("POST", "/queues/default/pause")
+    consumer = node.send_waiting({"wait": LONG_S})
+    job_id = node.call("PUT", "/jobs/enqueue").body["id"]
+    assert not consumer.is_answered()
+    node.call("POST", "/queues/default/resume")
+    assert consumer.answer().body["id"] == job_id
+
+
+def test_whoever_waits_for_a_result_hears_of_it_on_any_node(start_cluster: StartCluster) -> None:
+    """Asked of one node, concluded on another; and a job that nobody finishes is shown as it is in the end."""
+    cluster = start_cluster()
+    first, second, third = cluster.nodes
+    ids = first.call("PUT", "/jobs/enqueue", [{}, {}]).body["ids"]
+    assert third.call("GET", f"/jobs/{ids[0]}").body["status"] == "QUEUED"
+    waiting = second.send("GET", f"/jobs/{ids[0]}?wait={LONG_S}&until=finished")
+    stale = third.send("GET", f"/jobs/{ids[0]}?wait={LONG_S}&consistency=stale")
+    in_vain = third.send("GET", f"/jobs/{ids[1]}?wait=0.2")
+
+    assert in_vain.answer().body["status"] == "QUEUED"
+    first.call("POST", "/jobs/dequeue")
+    assert not waiting.is_answered()
+    first.call("POST", f"/jobs/{ids[0]}/conclude", {"result": "here"})
+    assert waiting.answer().body["result"] == "here"
+    assert stale.answer().body["result"] == "here"
+
+
+def test_the_clusters_bounds_are_those_of_its_leader(start_node: StartNode) -> None:
+    """`--max-jobs` travels in the log; at the bound enqueue gets 503, everything else goes on."""
+    node = start_node(max_jobs=2)
+    full = node.ask("PUT", "/jobs/enqueue", [{}, {}, {}])
+    assert (full.status, full.body["code"]) == (503, "queue_full")
+    assert int(full.headers["retry-after"]) > 0
+    node.call("PUT", "/jobs/enqueue", [{}, {}])
+    assert node.ask("PUT", "/jobs/enqueue").status == 503
+    node.call("POST", "/jobs/dequeue")
+    node.call("POST", "/jobs/1/conclude")
+    assert node.ask("PUT", "/jobs/enqueue").status == 201

@@ -109,7 +109,7 @@ def test_a_keyed_operation_is_answered_by_a_node_that_got_past_it_by_a_snapshot(
     with_key = operate(cluster, asked, keyed("k", ENQUEUE))
     without = operate(cluster, asked, ENQUEUE)
     cluster.network.stops[leader, asked] = lambda message: message["type"] in {"append_entries", "committed"}
-    until(cluster, lambda: replica_of(cluster, leader).machine.next_id == 3)
+    until(cluster, lambda: replica_of(cluster, leader).machine.state.next_id == 3)
     for _ in range(60):
         answered(cluster, operate(cluster, leader, ENQUEUE))
     until(cluster, lambda: cluster.nodes[leader].disk.snapshot is not None)
@@ -120,7 +120,7 @@ def test_a_keyed_operation_is_answered_by_a_node_that_got_past_it_by_a_snapshot(
     answered(cluster, with_key, without)
 
     outcome, index, body = with_key.answer
-    assert (outcome, msgspec.msgpack.decode(body)) == (protocol.RESULT, [2, [1]])
+    assert (outcome, msgspec.msgpack.decode(body)) == (protocol.RESULT, [2, [1], []])
     assert index == replica_of(cluster, asked).index > 60
     assert without.failure == "outcome_unknown"
 
@@ -197,8 +197,8 @@ def test_a_state_that_differs_is_found(cluster: Cluster) -> None:
     """One bit of it, in the memory of one node."""
     answered(cluster, operate(cluster, cluster.ids[0], ENQUEUE))
     _, wrong, _ = leader_and_others(cluster)
-    until(cluster, lambda: replica_of(cluster, wrong).machine.jobs)
-    replica_of(cluster, wrong).machine.jobs[1].attempt = 1
+    until(cluster, lambda: replica_of(cluster, wrong).machine.state.jobs)
+    replica_of(cluster, wrong).machine.state.jobs[1].attempt = 1
     asked = Asked(cluster, cluster.ids[0], protocol.VERIFY, b"", 5_000)
     answered(cluster, asked)
     verdict = verdict_of(asked)

@@ -81,7 +81,7 @@ def given_history(*told: tuple[Operation, float, float, Result]) -> list[Asked]:
 
 def handed_out(job_id: int, token: int) -> Dequeued:
     """A dequeue's answer with one job, as it is right after its first hand-out."""
-    job = Job(job_id, "A", IN_PROGRESS, "default", 500, b"1", 7, 1, 5, token, 9, None)
+    job = Job(job_id, "A", IN_PROGRESS, "default", 500, b"1", 7, 1, 5, 300_000, 9, 1, token, None, 8, 2)
     return Dequeued([job])
 
 

@@ -17,11 +17,13 @@ import msgspec
 
 from cqueue import protocol
 from cqueue.core import entry
+from cqueue.core.jobs import FINISHED
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Dequeued, Query
+from cqueue.core.operations import Dequeue, Dequeued, Found, Keyed, Operation, Query
 from cqueue.replication import snapshots
 
 _decode_query = msgspec.msgpack.Decoder(Query).decode
+_decode_operation = msgspec.msgpack.Decoder(Operation).decode
 _POLL_S = 0.02
 _EMPTY = msgspec.msgpack.encode(Dequeued([]))
 
@@ -43,11 +45,12 @@ EQUAL = protocol.Verdict(7, "equal", [protocol.MemberDigest("127.0.0.1:3000", "e
 
 @dataclass
 class _Parked:
-    """A dequeue that waits. until: on the monotonic clock."""
+    """A dequeue or a look that waits. until: on the monotonic clock."""
 
     connection: socket.socket
     request_id: int
-    operation: bytes
+    kind: int
+    body: bytes
     until: float
 
 
@@ -55,7 +58,8 @@ class _Parked:
 class StandInReplica:
     """What tests may set and read: everything without an underscore.
 
-    silent: take requests and answer none of them. failure: answer every request with this outcome.
+    silent: take requests and answer none of them. failure: answer every request with this outcome,
+    once `failure_after` more have been answered as usual.
     garbage: answer every request with these bytes as its result. verdict: of comparisons.
     clock_ahead_ms: how far log time runs ahead of the wall clock. kinds: of all requests taken in.
     orders: those of them that were one.
@@ -64,6 +68,7 @@ class StandInReplica:
     path: Path
     silent: bool = False
     failure: tuple[int, protocol.Failure] | None = None
+    failure_after: int = 0
     garbage: bytes | None = None
     status: protocol.NodeStatus = READY
     verdict: protocol.Verdict = EQUAL
@@ -99,7 +104,8 @@ class StandInReplica:
         """An empty queue again, and every wish of the last test forgotten."""
         self.machine = StateMachine()
         self._number = 0
-        self.silent, self.failure, self.garbage, self.status, self.clock_ahead_ms = False, None, None, READY, 0
+        self.silent, self.failure, self.failure_after, self.garbage = False, None, 0, None
+        self.status, self.clock_ahead_ms = READY, 0
         self.verdict = EQUAL
         self.kinds.clear()
         self.orders.clear()
@@ -110,7 +116,7 @@ class StandInReplica:
 
     @property
     def parked(self) -> int:
-        """How many dequeues wait."""
+        """How many dequeues and looks wait."""
         return len(self._parked)
 
     def _serve(self, listener: socket.socket) -> None:
@@ -153,7 +159,7 @@ class StandInReplica:
             self._wake(everybody=True)
         elif self.silent:
             return
-        elif self.failure is not None:
+        elif self.failure is not None and not self.failure_after:
             outcome, failure = self.failure
             self._send(connection, request_id, protocol.encode(failure), outcome)
         elif self.garbage is not None:
@@ -162,13 +168,13 @@ class StandInReplica:
             self._run_errand(connection, request_id, kind, body)
         elif kind == protocol.STATUS:
             self._send(connection, request_id, protocol.encode(self.status))
-        elif kind in (protocol.QUERY, protocol.PEEK):
-            self._send(connection, request_id, protocol.encode(self.machine.query(_decode_query(body))))
         else:
-            result = self._apply(body)
-            if result == _EMPTY and wait_ms:
-                until = time.monotonic() + wait_ms / 1000
-                self._parked.append(_Parked(connection, request_id, body, until))
+            self.failure_after = max(self.failure_after - 1, 0)
+            until = time.monotonic() + wait_ms / 1000
+            parked = _Parked(connection, request_id, kind, body, until)
+            result = self._apply(body) if kind == protocol.OPERATE else self._look(body)
+            if wait_ms and self._is_worth_waiting(parked, result):
+                self._parked.append(parked)
             else:
                 self._send(connection, request_id, result)
                 self._wake(everybody=False)
@@ -189,6 +195,9 @@ class StandInReplica:
             late = protocol.Failure("index_not_reached", "not yet", 1)
             self._send(connection, request_id, protocol.encode(late), protocol.UNAVAILABLE)
 
+    def _look(self, query: bytes) -> bytes:
+        return protocol.encode(self.machine.query(_decode_query(query)))
+
     def _apply(self, operation: bytes) -> bytes:
         self._number += 1
         now_ms = time.time_ns() // 1_000_000 + self.clock_ahead_ms
@@ -198,13 +207,29 @@ class StandInReplica:
         return protocol.encode(results[0])
 
     def _wake(self, *, everybody: bool) -> None:
-        """Answer the waiting dequeues whose job or whose time has come."""
+        """Answer those whose job or whose time has come."""
         now = time.monotonic()
         for parked in list(self._parked):
-            result = self._apply(parked.operation) if len(self.machine.ready) else _EMPTY
-            if result != _EMPTY or everybody or parked.until <= now:
+            result = _EMPTY
+            if parked.kind != protocol.OPERATE:
+                result = self._look(parked.body)
+            elif self._has_a_job_for(parked):
+                result = self._apply(parked.body)
+            if everybody or parked.until <= now or not self._is_worth_waiting(parked, result):
                 self._parked.remove(parked)
                 self._send(parked.connection, parked.request_id, result)
+
+    def _is_worth_waiting(self, parked: _Parked, result: bytes) -> bool:
+        if parked.kind == protocol.OPERATE:
+            return result == _EMPTY
+        found = self.machine.query(_decode_query(parked.body))
+        return isinstance(found, Found) and found.job.status not in FINISHED
+
+    def _has_a_job_for(self, parked: _Parked) -> bool:
+        operation = _decode_operation(parked.body)
+        if isinstance(operation, Keyed):
+            operation = operation.operation
+        return isinstance(operation, Dequeue) and self.machine.available(operation, 1) > 0
 
     def _send(self, connection: socket.socket, request_id: int, body: bytes, outcome: int = protocol.RESULT) -> None:
         connection.sendall(protocol.reply(request_id, outcome, self.machine.applied_index, body))

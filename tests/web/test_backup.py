@@ -22,7 +22,7 @@ def test_a_backup_is_the_state_with_its_index_and_size(web: Web) -> None:
     assert reply.headers["Content-Disposition"] == f'attachment; filename="cqueue-{reply.index}.backup"'
     index, _, state = snapshots.decode(reply.body)
     assert index == reply.index == 3
-    assert StateMachine.restore(state).counts["default"]["QUEUED"] == 3
+    assert StateMachine.restore(state).state.queues["default"].counts["QUEUED"] == 3
 
 
 def test_a_backup_holds_what_was_acknowledged_before_it_unless_it_may_be_stale(web: Web) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from cqueue.core import limits
 from tests.web.replica import StandInReplica
 from tests.web.web import Reply, Web
 
@@ -73,9 +72,9 @@ def test_an_unknown_job_is_not_found(web: Web, path: str) -> None:
     assert _refusal(web.send("POST", path.format(2**63 - 1))) == (404, "not_found")
 
 
-def test_a_forgotten_job_is_gone(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forgotten_job_is_gone(web: Web) -> None:
     """410 gone, for concluding and for looking."""
-    monkeypatch.setattr(limits, "FINISHED_JOBS_MAX", 1)
+    web.send("PATCH", "/queues/default", {"retention_jobs": 1})
     web.given_jobs(2)
     web.send("POST", "/jobs/dequeue", {"count": 2})
     web.send("POST", "/jobs/conclude", {"ids": [1, 2]})

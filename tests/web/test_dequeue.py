@@ -112,3 +112,54 @@ def test_consumers_that_wait_get_the_jobs_that_come(web: Web, replica: StandInRe
         eventually(lambda: replica.parked == 4)
         web.given_jobs(4)
         assert sorted(reply.result().json["id"] for reply in waiting) == [1, 2, 3, 4]
+
+
+def test_queues_are_served_in_the_order_given(web: Web) -> None:
+    """The next one only when the one before has nothing; `default` where none is named."""
+    for queue in ("b", "a", "default", "a"):
+        web.given_jobs(queue=queue)
+    assert web.send("POST", "/jobs/dequeue").json["queue"] == "default"
+    assert web.send("POST", "/jobs/dequeue").status == 204
+    jobs = web.send("POST", "/jobs/dequeue", {"queues": ["a", "b", "a"], "count": 9}).json["jobs"]
+    assert [job["id"] for job in jobs] == [2, 4, 1]
+
+
+def test_one_queue_may_be_named_alone(web: Web) -> None:
+    """`queue` is `queues` with one in it."""
+    web.given_jobs(2, queue="a")
+    assert web.send("POST", "/jobs/dequeue", {"queue": "a"}).json["id"] == 1
+    assert web.send("POST", "/jobs/dequeue", {"queues": ["a"]}).json["id"] == 2
+
+
+@pytest.mark.parametrize(
+    ("wish", "ids"),
+    [
+        ({"type": "A"}, [1, 4]),
+        ({"types": ["A", "B"]}, [1, 2, 4]),
+        ({"types": ["C"]}, []),
+        ({"tags": {"to": "ada"}}, [2, 3]),
+        ({"tags": {"to": "ada", "from": "bob"}}, [3]),
+        ({"type": "B", "tags": {"to": "ada"}}, [2]),
+        ({"tags": {}}, [1, 2, 3, 4]),
+    ],
+)
+def test_a_consumer_may_take_only_some(web: Web, wish: dict[str, object], ids: list[int]) -> None:
+    """By types and tags; the others stay."""
+    web.given_jobs(type="A")
+    web.given_jobs(type="B", tags={"to": "ada"})
+    web.given_jobs(tags={"to": "ada", "from": "bob"})
+    web.given_jobs(type="A")
+    jobs = web.send("POST", "/jobs/dequeue", wish | {"count": 9}).json["jobs"]
+    assert [job["id"] for job in jobs] == ids
+    assert web.send("GET", "/jobs/stats").json["jobs"]["QUEUED"] == 4 - len(ids)
+
+
+def test_a_consumer_waits_for_what_it_wants(web: Web, replica: StandInReplica) -> None:
+    """Other jobs do not end its wait."""
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(web.send, "POST", "/jobs/dequeue", {"wait": 60, "queue": "a", "type": "X"})
+        eventually(lambda: replica.parked == 1)
+        web.given_jobs(queue="a")
+        web.given_jobs(type="X")
+        web.given_jobs(queue="a", type="X")
+        assert waiting.result().json["id"] == 3

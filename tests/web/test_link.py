@@ -10,8 +10,8 @@ import pytest
 from cqueue import protocol
 from cqueue.core.operations import Enqueue, NewJob
 from cqueue.errors import OutcomeUnknown, Unavailable
-from cqueue.web import wire
 from cqueue.web.link import ReplicaLink
+from cqueue.web.shapes import enqueue
 from tests.support import eventually
 from tests.web.conftest import ask_until_connected
 from tests.web.replica import StandInReplica
@@ -76,7 +76,7 @@ def test_replies_find_whoever_asked(link: ReplicaLink) -> None:
     gevent.joinall(asking, timeout=30, raise_error=True)
     replies = [greenlet.get() for greenlet in asking]
     assert len({reply[0] for reply in replies}) == 200
-    assert [wire.decode_enqueued(reply[3]).ids for reply in replies] == [[job_id] for job_id in range(1, 201)]
+    assert [enqueue.decode(reply[3]).ids for reply in replies] == [[job_id] for job_id in range(1, 201)]
 
 
 def test_a_frame_larger_than_the_sockets_buffer_arrives_whole(link: ReplicaLink, own_replica: StandInReplica) -> None:
@@ -85,7 +85,7 @@ def test_a_frame_larger_than_the_sockets_buffer_arrives_whole(link: ReplicaLink,
     large = protocol.encode(Enqueue([NewJob("A", payload)]))
     asking = [gevent.spawn(link.ask, protocol.OPERATE, body) for body in (ENQUEUE, large, ENQUEUE, large)]
     gevent.joinall(asking, timeout=30, raise_error=True)
-    assert [len(job.payload) for job in own_replica.machine.jobs.values()] == [4, len(payload), 4, len(payload)]
+    assert [len(job.payload) for job in own_replica.machine.state.jobs] == [4, len(payload), 4, len(payload)]
 
 
 def test_a_greenlet_that_is_killed_cancels_its_request(link: ReplicaLink, own_replica: StandInReplica) -> None:

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from cqueue import protocol
-from cqueue.core import limits
 from cqueue.errors import OutcomeUnknown, Refused, Unavailable
 from cqueue.web import problems
 from cqueue.web.problems import KINDS, Problem
@@ -75,8 +74,17 @@ def test_a_code_nobody_knows_is_an_internal_error() -> None:
         ("PUT", "/jobs/enqueue"),
         ("POST", "/jobs/dequeue"),
         ("POST", "/jobs/1/conclude"),
+        ("POST", "/jobs/1/fail"),
+        ("DELETE", "/jobs/1"),
         ("GET", "/jobs/1"),
+        ("GET", "/jobs/1/history"),
+        ("GET", "/jobs/1/explain"),
         ("GET", "/jobs/stats"),
+        ("GET", "/jobs"),
+        ("GET", "/queues"),
+        ("GET", "/queues/default"),
+        ("POST", "/queues/default/pause"),
+        ("POST", "/queues/default/purge"),
         ("GET", "/cluster"),
         ("GET", "/readyz"),
     ],
@@ -106,9 +114,9 @@ def test_retry_after_is_never_zero(web: Web) -> None:
     assert web.send("GET", "/jobs/1").headers["Retry-After"] == "1"
 
 
-def test_a_full_queue_says_when_to_come_back(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_says_when_to_come_back(web: Web) -> None:
     """503 queue_full with Retry-After, and nothing was added."""
-    monkeypatch.setattr(limits, "LIVE_JOBS_MAX", 2)
+    web.send("PATCH", "/queues/default", {"max_depth": 2})
     reply = web.send("PUT", "/jobs/enqueue", [{}, {}, {}])
     assert (reply.status, reply.json["code"]) == (503, "queue_full")
     assert int(reply.headers["Retry-After"]) > 0

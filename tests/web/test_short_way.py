@@ -51,6 +51,19 @@ REQUESTS = [
     ("POST", "/jobs/conclude/1/conclude", None, {}),
     ("POST", "/jobs/conclude", b'{"jobs":[{"id":2,"lease_token":3},{"id":98}]}', {"Content-Type": JSON}),
     ("POST", "/jobs/conclude", b"{}", {"Content-Type": JSON}),
+    ("PUT", "/jobs/enqueue", b'{"queue":"a","priority":1,"unique_key":"u","delay_seconds":0}', {"Content-Type": JSON}),
+    ("PUT", "/jobs/enqueue", b'[{},{"queue":"a","unique_key":"u"}]', {"Content-Type": JSON}),
+    ("POST", "/jobs/dequeue", b'{"queues":["a","b"],"count":5}', {"Content-Type": JSON}),
+    ("POST", "/jobs/6/extend", b'{"lease_seconds":5}', {"Content-Type": JSON}),
+    ("POST", "/jobs/6/fail", b'{"error":"boom","retry_in_seconds":0}', {"Content-Type": JSON}),
+    ("POST", "/jobs/6/fail", b'{"retryable":0}', {"Content-Type": JSON}),
+    ("POST", "/jobs/extend", b'{"ids":[6,7]}', {"Content-Type": JSON}),
+    ("POST", "/jobs/fail", b'{"jobs":[{"id":6},{"id":7}]}', {"Content-Type": JSON}),
+    ("POST", "/jobs/fail", None, {}),
+    ("POST", "/jobs/6/release", None, {}),
+    ("POST", "/jobs/cancel", b'{"filter":{"queue":"a"}}', {"Content-Type": JSON}),
+    ("GET", "/jobs/6/extend", None, {}),
+    ("PUT", "/jobs/extend", None, {}),
     ("POST", "/jobs/dequeue/", None, {}),
     ("POST", "//jobs/dequeue", None, {}),
     ("OPTIONS", "/jobs/dequeue", None, {}),
@@ -98,7 +111,12 @@ def test_the_usual_calls_do_not_pass_through_flask_and_others_do() -> None:
         seen: list[str] = []
         app.before_request(lambda: seen.append("somebody"))
         client = Client(app)
-        for method, path in (("PUT", "/jobs/enqueue"), ("POST", "/jobs/dequeue"), ("POST", "/jobs/1/conclude")):
+        for method, path in (
+            ("PUT", "/jobs/enqueue"),
+            ("POST", "/jobs/dequeue"),
+            ("POST", "/jobs/1/extend"),
+            ("POST", "/jobs/1/conclude"),
+        ):
             assert client.open(path, method=method).status_code < 300
         assert not seen
         assert client.get("/jobs/1").status_code == 200

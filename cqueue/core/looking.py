@@ -1,0 +1,166 @@
+"""Answers to queries: they look at the state and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from cqueue.core import limits
+from cqueue.core.jobs import CONCLUDED, DEFAULT_QUEUE, FINISHED, IN_PROGRESS, QUEUED, SCHEDULED, STATUSES, Change, Job
+from cqueue.core.operations import (
+    Explain,
+    Explanation,
+    Found,
+    GetHistory,
+    GetJob,
+    GetQueue,
+    GetStats,
+    History,
+    ListJobs,
+    ListQueues,
+    Page,
+    Query,
+    Queues,
+    QueueState,
+    Refusal,
+    Result,
+    Stats,
+)
+from cqueue.core.queues import MINUTE_MS, Queue
+from cqueue.core.state import State, size
+
+
+def look(state: State, query: Query) -> Result:
+    """Answer from the state as it is."""
+    return _ANSWERS[type(query)](state, query)
+
+
+def _job(state: State, query: GetJob) -> Found | Refusal:
+    job = state.jobs.get(query.id)
+    return state.missing(query.id) if job is None else Found(job)
+
+
+def _stats(state: State, _query: GetStats) -> Stats:
+    counts = {queue.name: queue.counts for queue in state.queues.values()}
+    return Stats(counts or {DEFAULT_QUEUE: dict.fromkeys(STATUSES, 0)})
+
+
+# -- lists -----------------------------------------------------------------------------------------
+
+
+def _page(state: State, query: ListJobs) -> Page:
+    newest = state.next_id - 1
+    until = min(query.until or newest, newest)
+    jobs: list[Job] = []
+    room = limits.DEQUEUE_PAYLOAD_BYTES_MAX
+    for looked, job_id in enumerate(state.jobs.ids(query.after + 1, until + 1), 1):
+        job = state.jobs.get(job_id)
+        if job is not None and _fits(job, query):
+            room -= size(job) - limits.JOB_BYTES
+            if room < 0 and jobs:
+                return Page(jobs, job_id - 1, newest)
+            jobs.append(job)
+        if len(jobs) == query.count or looked == limits.LOOK_JOBS_MAX:
+            return Page(jobs, job_id if job_id < until else None, newest)
+    return Page(jobs, None, newest)
+
+
+def _fits(job: Job, query: ListJobs) -> bool:
+    return (
+        (query.queue is None or job.queue == query.queue)
+        and (not query.statuses or job.status in query.statuses)
+        and (not query.types or job.type in query.types)
+        and query.created_from_ms <= job.created_ms
+        and (not query.created_before_ms or job.created_ms < query.created_before_ms)
+        and (not query.tags or query.tags.items() <= job.tags.items())
+    )
+
+
+def _queue(state: State, query: GetQueue) -> QueueState | Refusal:
+    queue = state.queues.get(query.queue)
+    if queue is None:
+        return Refusal("queue_not_found", f"there is no queue {query.queue}")
+    return queue_state(state, queue)
+
+
+def _queues(state: State, query: ListQueues) -> Queues:
+    names = sorted(name for name in state.queues if name > query.after)
+    shown = [queue_state(state, state.queues[name]) for name in names[: query.count]]
+    return Queues(shown, names[query.count - 1] if len(names) > query.count else None)
+
+
+def queue_state(state: State, queue: Queue) -> QueueState:
+    """A queue as it is shown."""
+    oldest = queue.ready.oldest()
+    return QueueState(
+        queue.name,
+        queue.settings,
+        dict(queue.counts),
+        dict(queue.totals),
+        queue.recent(),
+        MINUTE_MS + state.now_ms % MINUTE_MS,
+        0 if oldest is None else state.jobs[oldest].created_ms,
+        state.now_ms,
+    )
+
+
+# -- one job ---------------------------------------------------------------------------------------
+
+
+def _history(state: State, query: GetHistory) -> History | Refusal:
+    job = state.jobs.get(query.id)
+    if job is None:
+        return state.missing(query.id)
+    extras = job.extras
+    changes = [
+        Change("enqueue", SCHEDULED if extras and extras.run_at_ms else QUEUED, job.created_ms, job.created_index)
+    ]
+    if extras is not None:
+        changes += extras.changes
+    if job.status in (IN_PROGRESS, CONCLUDED) and not any(
+        change.event == "hand_out" and change.lease_token == job.lease_token for change in changes
+    ):
+        changes.append(_of(job, "hand_out", IN_PROGRESS, job.started_ms, job.started_index))
+    if job.status == CONCLUDED:
+        changes.append(_of(job, "conclude", CONCLUDED, job.finished_ms, job.finished_index))
+    return History(changes, extras.changes_forgotten if extras else 0)
+
+
+def _of(job: Job, event: Any, status: Any, at_ms: int, index: int) -> Change:
+    return Change(event, status, at_ms, index, job.attempt, job.lease_token, job.consumer)
+
+
+def _explain(state: State, query: Explain) -> Explanation | Refusal:
+    job = state.jobs.get(query.id)
+    if job is None:
+        return state.missing(query.id)
+    queue = state.queues[job.queue]
+    reasons = []
+    until_ms = ahead = 0
+    if job.status in FINISHED:
+        reasons.append("finished")
+    elif job.status == IN_PROGRESS:
+        reasons.append("held")
+        until_ms = job.due_ms
+        if job.cancel_requested:
+            reasons.append("cancel_requested")
+    elif job.status == SCHEDULED:
+        reasons.append("backing_off" if job.attempt else "delayed")
+        until_ms = job.due_ms
+    else:
+        ahead = queue.ready.ahead_of(job)
+        reasons.append("behind" if ahead else "next")
+    if queue.settings.paused and job.status not in FINISHED and job.status != IN_PROGRESS:
+        reasons.append("queue_paused")
+    return Explanation(job.status, reasons, until_ms, ahead)
+
+
+_ANSWERS: Final[dict[type, Callable[[State, Any], Result]]] = {
+    GetJob: _job,
+    GetStats: _stats,
+    ListJobs: _page,
+    GetHistory: _history,
+    Explain: _explain,
+    GetQueue: _queue,
+    ListQueues: _queues,
+}

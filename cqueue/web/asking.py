@@ -1,0 +1,100 @@
+"""What routes share: the body of a request, and a question to the replica with its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import Response, request
+
+from cqueue.core.operations import Operation, Query, Refusal
+from cqueue.protocol import AWAIT, OPERATE, QUERY, RESULT, encode
+from cqueue.web import body, headers, parameters
+from cqueue.web.headers import OnceOperation
+from cqueue.web.link import ReplicaLink
+from cqueue.web.parameters import Parameters
+from cqueue.web.problems import Problem
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from cqueue.web.answer import Answer
+
+T = TypeVar("T")
+
+
+class Desk:
+    """Over the replica at the other end of `link`. Results come with the log index they reflect."""
+
+    def __init__(self, link: ReplicaLink, *, body_bytes_max: int) -> None:
+        self._link = link
+        self._body_bytes_max = body_bytes_max
+
+    def read(self, environ: WSGIEnvironment) -> bytes:
+        """The body; fields of a request go there, not into the address."""
+        if environ["QUERY_STRING"]:
+            parameters.refuse_all(environ)
+        return body.read(environ, self._body_bytes_max)
+
+    def operate(
+        self,
+        environ: WSGIEnvironment,
+        decode: Callable[[bytes], T | Refusal],
+        operation: OnceOperation,
+        wait_ms: int = 0,
+    ) -> tuple[T, int]:
+        """Do it, once if the request has an `Idempotency-Key`."""
+        return self.ask(decode, OPERATE, headers.under_key(environ, operation), wait_ms)
+
+    def ask(
+        self,
+        decode: Callable[[bytes], T | Refusal],
+        kind: int,
+        asked: Operation | Query,
+        wait_ms: int = 0,
+    ) -> tuple[T, int]:
+        """Send `asked`, wait for its result.
+
+        Raises:
+            Problem: the replica refused it, or could not do it.
+        """
+        _, outcome, index, data = self._link.ask(kind, encode(asked), wait_ms)
+        if outcome != RESULT:
+            raise Problem.of_failure(data, index)
+        result = decode(data)
+        if isinstance(result, Refusal):
+            raise Problem(result.code, result.detail, index=index)
+        return result, index
+
+    def kind_of_look(self, given: Parameters) -> int:
+        """See the function of that name."""
+        return kind_of_look(self._link, given)
+
+    def look(self, decode: Callable[[bytes], T | Refusal], query: Query) -> tuple[T, int]:
+        """Ask the latest there is."""
+        return self.ask(decode, QUERY, query)
+
+
+def kind_of_look(link: ReplicaLink, given: Parameters) -> int:
+    """How a look is asked, by its last parameters; waits until the node has got to `min_index`.
+
+    Raises:
+        Refused: there are other parameters, or other values.
+        Problem: the node has not got that far in time.
+    """
+    kind, min_index = given.kind(), given.min_index()
+    given.end()
+    if min_index is not None:
+        _, outcome, index, data = link.ask(AWAIT, encode(min_index))
+        if outcome != RESULT:
+            raise Problem.of_failure(data, index)
+    return kind
+
+
+def flask_view(route: Callable[..., Answer]) -> Callable[..., Response]:
+    """A route, which takes the WSGI environment and what is in its path, as Flask wants it."""
+
+    def view(**values: Any) -> Response:
+        return route(request.environ, **values).response()
+
+    return view

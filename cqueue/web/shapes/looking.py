@@ -1,0 +1,101 @@
+"""Lists, histories, explanations and counts, as they are shown."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from cqueue.core.jobs import STATUSES, Job, Status
+from cqueue.core.operations import Explanation, History, Page, Refusal, Stats
+from cqueue.web.shapes.fields import time_text
+from cqueue.web.shapes.job import JobAnswer, answer_of
+
+
+class PageAnswer(Struct):
+    """Some jobs. next: the cursor of those that follow; null: there are no more."""
+
+    jobs: list[JobAnswer]
+    next: str | None
+
+
+class ChangeAnswer(Struct, omit_defaults=True):
+    """One change of a job; attempt, lease_token and consumer are those of the hand-out it belongs to."""
+
+    event: str
+    status: Status
+    at: str
+    index: int
+    attempt: int = 0
+    lease_token: int = 0
+    consumer: str | None = None
+    error: str | None = None
+
+
+class HistoryAnswer(Struct, omit_defaults=True):
+    """What happened to a job, oldest first. forgotten: how many changes before these are not kept."""
+
+    id: int
+    changes: list[ChangeAnswer]
+    forgotten: int = 0
+
+
+class ExplanationAnswer(Struct, omit_defaults=True):
+    """Why a job is not running."""
+
+    id: int
+    status: Status
+    reasons: list[str]
+    until: str | None = None
+    ahead: int = 0
+
+
+class StatsAnswer(Struct):
+    """Jobs by status, over all queues and by queue."""
+
+    jobs: dict[str, int]
+    total: int
+    queues: dict[str, dict[Status, int]]
+
+
+decode_page = msgspec.msgpack.Decoder(Refusal | Page).decode
+decode_history = msgspec.msgpack.Decoder(Refusal | History).decode
+decode_explanation = msgspec.msgpack.Decoder(Refusal | Explanation).decode
+decode_stats = msgspec.msgpack.Decoder(Refusal | Stats).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def page_json(jobs: list[Job], cursor: str | None) -> bytes:
+    """One page of a list."""
+    return _encode(PageAnswer([answer_of(job) for job in jobs], cursor))
+
+
+def history_json(job_id: int, history: History) -> bytes:
+    """What happened to a job."""
+    changes = [
+        ChangeAnswer(
+            change.event,
+            change.status,
+            time_text(change.at_ms),
+            change.index,
+            change.attempt,
+            change.lease_token,
+            change.consumer,
+            change.error,
+        )
+        for change in history.changes
+    ]
+    return _encode(HistoryAnswer(job_id, changes, history.forgotten))
+
+
+def explanation_json(job_id: int, explanation: Explanation) -> bytes:
+    """Why a job is not running."""
+    until = time_text(explanation.until_ms) if explanation.until_ms else None
+    return _encode(ExplanationAnswer(job_id, explanation.status, explanation.reasons, until, explanation.ahead))
+
+
+def stats_json(stats: Stats) -> bytes:
+    """The answer to the question for counts."""
+    jobs: dict[str, int] = {
+        status: sum(by_status[status] for by_status in stats.queues.values()) for status in STATUSES
+    }
+    return _encode(StatsAnswer(jobs, sum(jobs.values()), stats.queues))

@@ -1,0 +1,159 @@
+"""A queue: what can be set, and how it is shown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from cqueue.core import limits
+from cqueue.core.jobs import WAITING, Status
+from cqueue.core.operations import Accepted, Queues, QueueState, Refusal, SetQueue
+from cqueue.web import body
+from cqueue.web.shapes import fields
+
+COUNT_MAX: Final = 1_000_000_000
+"""Of `max_depth` and `retention_jobs`: beyond what any cluster holds."""
+
+EVENTS: Final[dict[str, tuple[str, ...]]] = {
+    "enqueued": ("enqueue",),
+    "dequeued": ("hand_out",),
+    "concluded": ("conclude",),
+    "failed": ("retry", "retry_now", "give_up"),
+    "released": ("release",),
+    "leases_lost": ("lose_lease", "lose_last_lease"),
+    "died": ("give_up", "lose_last_lease"),
+    "cancelled": ("cancel",),
+    "expired": ("expire",),
+    "redriven": ("redrive",),
+}
+"""What a queue shows in `totals` and `rates`, and the events each counts."""
+
+
+class QueueBody(Struct, forbid_unknown_fields=True):
+    """Settings to change; what is not said stays."""
+
+    paused: bool | UnsetType = UNSET
+    require_lease_token: bool | UnsetType = UNSET
+    lease_seconds: fields.LeaseSeconds | UnsetType = UNSET
+    max_attempts: fields.Attempts | UnsetType = UNSET
+    backoff: fields.BackoffBody | UnsetType = UNSET
+    priorities: Annotated[dict[str, int], Meta(max_length=limits.QUEUE_PRIORITIES_MAX)] | UnsetType = UNSET
+    max_depth: Annotated[int, Meta(ge=0, le=COUNT_MAX)] | UnsetType = UNSET
+    retention_jobs: Annotated[int, Meta(ge=1, le=COUNT_MAX)] | UnsetType = UNSET
+    retention_seconds: Annotated[float, Meta(ge=0, le=limits.RETENTION_MS_MAX // 1000)] | UnsetType = UNSET
+
+
+_decode_body = msgspec.json.Decoder(QueueBody).decode
+
+
+def operation_of(data: bytes, queue: str) -> SetQueue:
+    """The operation for the queue in the path."""
+    said = body.decode(_decode_body, data) if data else QueueBody()
+    return SetQueue(
+        queue,
+        None if said.paused is UNSET else said.paused,
+        None if said.require_lease_token is UNSET else said.require_lease_token,
+        None if said.lease_seconds is UNSET else fields.ms(said.lease_seconds),
+        None if said.max_attempts is UNSET else said.max_attempts,
+        None if said.backoff is UNSET else fields.backoff_of(said.backoff, "/backoff"),
+        None if said.priorities is UNSET else _priorities(said.priorities),
+        None if said.max_depth is UNSET else said.max_depth,
+        None if said.retention_jobs is UNSET else said.retention_jobs,
+        None if said.retention_seconds is UNSET else fields.ms(said.retention_seconds),
+    )
+
+
+def _priorities(said: dict[str, int]) -> dict[str, int]:
+    for name, priority in said.items():
+        pointer = f"/priorities/{body.step(name)}"
+        if not 1 <= len(name) <= limits.TYPE_CHARS_MAX:
+            raise body.invalid_field(pointer, f"a type has 1 to {limits.TYPE_CHARS_MAX} characters")
+        fields.check_printable(name, pointer)
+        if not 0 <= priority <= limits.PRIORITY_MAX:
+            raise body.invalid_field(pointer, f"expected a whole number from 0 to {limits.PRIORITY_MAX}")
+    return said
+
+
+# -- answers -------------------------------------------------------------------------------------
+
+
+class SettingsAnswer(Struct):
+    """What a queue decides for its jobs."""
+
+    require_lease_token: bool
+    lease_seconds: float
+    max_attempts: int
+    backoff: fields.BackoffAnswer
+    priorities: dict[str, int]
+    max_depth: int
+    retention_jobs: int
+    retention_seconds: float
+
+
+class QueueAnswer(Struct, omit_defaults=True):
+    """A queue. depth: jobs that wait, ready or not. rates: a second, over the last minute or two."""
+
+    name: str
+    paused: bool
+    settings: SettingsAnswer
+    jobs: dict[Status, int]
+    depth: int
+    totals: dict[str, int]
+    rates: dict[str, float]
+    oldest_created_at: str | UnsetType = UNSET
+    oldest_age_seconds: float | UnsetType = UNSET
+
+
+class QueuesAnswer(Struct):
+    """Some queues by name. next: the cursor of those that follow; null: there are no more."""
+
+    queues: list[QueueAnswer]
+    next: str | None
+
+
+decode_queue = msgspec.msgpack.Decoder(Refusal | QueueState).decode
+decode_queues = msgspec.msgpack.Decoder(Refusal | Queues).decode
+decode_dropped = msgspec.msgpack.Decoder(Refusal | Accepted).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def queue_json(state: QueueState, now_ms: int) -> bytes:
+    """One queue. now_ms: by this node's clock."""
+    return _encode(_answer_of(state, now_ms))
+
+
+def queues_json(queues: list[QueueState], cursor: str | None, now_ms: int) -> bytes:
+    """One page of the list of queues. now_ms: by this node's clock."""
+    return _encode(QueuesAnswer([_answer_of(state, now_ms) for state in queues], cursor))
+
+
+def _answer_of(state: QueueState, now_ms: int) -> QueueAnswer:
+    # Time in the log stands still while nothing happens. Then jobs grow old all the same, and rates fall.
+    still_ms = max(now_ms - state.now_ms, 0)
+    settings = state.settings
+    return QueueAnswer(
+        state.queue,
+        settings.paused,
+        SettingsAnswer(
+            settings.require_lease_token,
+            fields.shown_seconds(settings.lease_ms),
+            settings.max_attempts,
+            fields.backoff_answer(settings.backoff),
+            settings.priorities,
+            settings.max_depth,
+            settings.retention_jobs,
+            fields.shown_seconds(settings.retention_ms),
+        ),
+        state.counts,
+        sum(count for status, count in state.counts.items() if status in WAITING),
+        {name: _count(state.totals, name) for name in EVENTS},
+        {name: round(_count(state.recent, name) * 1000 / (state.recent_ms + still_ms), 3) for name in EVENTS},
+        fields.time_text(state.oldest_ms) if state.oldest_ms else UNSET,
+        fields.shown_seconds(state.now_ms + still_ms - state.oldest_ms) if state.oldest_ms else UNSET,
+    )
+
+
+def _count(by_event: dict[str, int], name: str) -> int:
+    return sum(by_event.get(event, 0) for event in EVENTS[name])
