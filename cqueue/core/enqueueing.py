@@ -14,25 +14,25 @@ from cqueue.core.state import State
 
 def enqueue(state: State, operation: Enqueue) -> Enqueued | Refusal:
     """Add the jobs, but for those whose unique key is taken: they are answered with who took it."""
-    known = _already_there(state, operation.jobs)
-    refusal = _why_not(state, operation.jobs, known) if len(known) < len(operation.jobs) else None
+    with_keys = [new for new in operation.jobs if new.options is not None and new.options.unique is not None]
+    known = _already_there(state, operation.jobs) if with_keys else {}
+    news = [new for position, new in enumerate(operation.jobs) if position not in known] if known else operation.jobs
+    refusal = _why_not(state, news, len(with_keys) - len(known)) if news else None
     if refusal is not None:
         return refusal
     ids: list[int] = []
     added: list[Job] = []
     now_ms, index, job_id = state.now_ms, state.index, state.next_id
-    defaults: dict[tuple[str, str], tuple[str, str, int, int, int]] = {}
+    queue = kind = ""
+    priority = max_attempts = lease_ms = 0
     for position, new in enumerate(operation.jobs):
         if known and position in known:
             # What is known is a job's id, or where in this request the job stands that takes the key.
             other = known[position]
             ids.append(other if other > 0 else ids[-other])
             continue
-        place = (new.queue, new.type)
-        given = defaults.get(place)
-        if given is None:
-            given = defaults[place] = _defaults(state, *place)
-        queue, kind, priority, max_attempts, lease_ms = given
+        if new.type != kind or new.queue != queue:
+            queue, kind, priority, max_attempts, lease_ms = _defaults(state, new.queue, new.type)
         job = Job(job_id, kind, QUEUED, queue, priority, new.payload, now_ms, index, max_attempts, lease_ms)
         if new.options is not None:
             _apply_options(state, job, new.options)
@@ -87,23 +87,21 @@ def _already_there(state: State, news: list[NewJob]) -> dict[int, int]:
     return known
 
 
-def _why_not(state: State, news: list[NewJob], known: dict[int, int]) -> Refusal | None:
-    added = len(news) - len(known)
-    if state.live + added > state.max_jobs:
+def _why_not(state: State, news: list[NewJob], keys: int) -> Refusal | None:
+    """Why these jobs, of which so many take a unique key, cannot be added; None: they can."""
+    if state.live + len(news) > state.max_jobs:
         return Refusal("queue_full", f"the cluster holds its maximum of {state.max_jobs} jobs that are not finished")
-    new_jobs = news if not known else [new for position, new in enumerate(news) if position not in known]
-    by_queue = Counter([new.queue for new in new_jobs])
-    added_bytes = sum([len(new.payload) for new in new_jobs])
-    uniques = sum([new.options is not None and new.options.unique is not None for new in new_jobs])
+    by_queue = Counter([new.queue for new in news])
+    added_bytes = sum([len(new.payload) for new in news]) + len(news) * limits.JOB_BYTES
     for name, count in by_queue.items():
         queue = state.queues.get(name)
         if queue is not None and 0 < queue.settings.max_depth < queue.depth + count:
             return Refusal("queue_full", f"the queue {name} holds its maximum of {queue.settings.max_depth} jobs")
     if len(state.queues) + sum(name not in state.queues for name in by_queue) > limits.QUEUES_MAX:
         return Refusal("too_many_queues", f"there are {limits.QUEUES_MAX} queues, no more can be made")
-    if uniques and len(state.uniques) + uniques > limits.UNIQUE_KEYS_MAX:
+    if keys and len(state.uniques) + keys > limits.UNIQUE_KEYS_MAX:
         return Refusal("queue_full", f"{limits.UNIQUE_KEYS_MAX} unique keys are taken, the most there may be")
-    if not _make_room(state, added_bytes + added * limits.JOB_BYTES):
+    if not _make_room(state, added_bytes):
         return Refusal("queue_full", f"the jobs of the cluster take up {state.max_bytes} bytes, the most they may")
     return None
 

@@ -44,19 +44,18 @@ class Jobs:
         block = self._blocks.get(job_id >> _BLOCK_BITS)
         return None if block is None else block.get(job_id)
 
-    def append(self, jobs: list[Job]) -> None:
-        """Add jobs by ascending id, above every one that was ever here."""
+    def append(self, first: int, jobs: list[Job]) -> None:
+        """Add jobs with the ids `first`, `first` + 1 ..., above every one that was ever here."""
         self._size += len(jobs)
-        at = 0
-        while at < len(jobs):
-            number = jobs[at].id >> _BLOCK_BITS
-            block = self._blocks.get(number)
-            if block is None:
-                block = self._blocks[number] = {}
-            end = (number + 1) << _BLOCK_BITS
-            while at < len(jobs) and jobs[at].id < end:
-                block[jobs[at].id] = jobs[at]
-                at += 1
+        at, end = 0, first + len(jobs)
+        while first < end:
+            number = first >> _BLOCK_BITS
+            count = min(end, (number + 1) << _BLOCK_BITS) - first
+            self._blocks.setdefault(number, {}).update(
+                zip(range(first, first + count), jobs[at : at + count], strict=True)
+            )
+            at += count
+            first += count
 
     def put(self, job: Job) -> None:
         """Put `job` in the place of the one with its id, which is here."""

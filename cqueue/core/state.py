@@ -85,8 +85,8 @@ class State:
         """The jobs out of a snapshot, ascending; the queues are there already, without them."""
         ready: dict[tuple[str, str, int], list[int]] = {}
         names: dict[str, str] = {}
-        self.jobs.append(jobs)
         for job in jobs:
+            self.jobs.append(job.id, [job])
             job.type = names.setdefault(job.type, job.type)
             job.queue = names.setdefault(job.queue, job.queue)
             self.queues[job.queue].counts[job.status] += 1
@@ -135,8 +135,9 @@ class State:
         """New jobs, at least one, with the next ids: QUEUED, or SCHEDULED until their `due_ms`."""
         ready: dict[tuple[str, str, int], list[int]] = {}
         scheduled: dict[str, int] = {}
-        place, ids = None, []
-        self.jobs.append(jobs)
+        queue_name, kind, priority = "", "", -1
+        ids: list[int] = []
+        self.jobs.append(self.next_id, jobs)
         added_bytes = len(jobs) * limits.JOB_BYTES
         for job in jobs:
             added_bytes += len(job.payload)
@@ -147,8 +148,9 @@ class State:
                     self.due.add(job.due_ms, [job.id])
                     scheduled[job.queue] = scheduled.get(job.queue, 0) + 1
                     continue
-            if place != (place := (job.queue, job.type, job.priority)):
-                ids = ready.setdefault(place, [])
+            if job.type is not kind or job.queue is not queue_name or job.priority != priority:
+                queue_name, kind, priority = job.queue, job.type, job.priority
+                ids = ready.setdefault((queue_name, kind, priority), [])
             ids.append(job.id)
         self.bytes += added_bytes
         for (name, kind, priority), ids in ready.items():
@@ -275,13 +277,12 @@ class State:
         if job.status in FINISHED:
             del queue.finished[job.id]
         else:
-            self._leave(job, queue, None)
+            self.due.discard(job.due_ms, job.id)
+            self._leave_wait(job, queue, None)
             self._give_back_key(job)
             self.live -= 1
             self.finished_now.append(job.id)
-        self.jobs.remove(job.id)
-        queue.counts[job.status] -= 1
-        self.bytes -= size(job)
+        self._drop_job(job, queue)
         if queue.is_forgettable:
             self.drop(queue)
 
@@ -348,21 +349,21 @@ class State:
         """Take a job out of the places of its old status and give it the new one."""
         to = TRANSITIONS[job.status, event]
         queue = self.queues[job.queue]
-        self._leave(job, queue, to)
+        if job.due_ms:
+            self.due.discard(job.due_ms, job.id)
+            job.due_ms = 0
+        if job.status in WAITING:
+            self._leave_wait(job, queue, to)
         queue.counts[job.status] -= 1
         queue.counts[to] += 1
         queue.totals[event] += 1
         job.status = to
         return queue
 
-    def _leave(self, job: Job, queue: Queue, to: Status | None) -> None:
-        status = job.status
-        if status == QUEUED:
+    def _leave_wait(self, job: Job, queue: Queue, to: Status | None) -> None:
+        if job.status == QUEUED:
             queue.ready.discard(job)
-        elif status not in FINISHED:
-            self.due.discard(job.due_ms, job.id)
-            job.due_ms = 0
-        if job.extras is not None and status in WAITING and to not in WAITING:
+        if job.extras is not None and to not in WAITING:
             self._stop_to_wait(job, job.extras)
 
     def _clear_progress(self, extras: Extras) -> None:
@@ -389,11 +390,21 @@ class State:
         self.finished_now.append(job.id)
         if job.extras is not None:
             self._give_back_key(job)
-        queue.finished[job.id] = None
-        if len(queue.finished) > queue.settings.retention_jobs:
-            self.forget(self.jobs[queue.first_finished])
-        if queue.finished and not queue.retention_due_ms:
+        finished = queue.finished
+        finished[job.id] = None
+        if len(finished) > queue.settings.retention_jobs:
+            self._drop_job(self.jobs[finished.popitem(last=False)[0]], queue)
+        if not queue.retention_due_ms:
             self.plan_retention(queue)
+
+    def _drop_job(self, job: Job, queue: Queue) -> None:
+        """Keep nothing of a job that is in no place any more."""
+        self.jobs.remove(job.id)
+        queue.counts[job.status] -= 1
+        if job.extras is None:
+            self.bytes -= limits.JOB_BYTES + len(job.payload) + len(job.result or b"")
+        else:
+            self.bytes -= size(job)
 
     def _take_key_again(self, job: Job, unique: Unique | None) -> None:
         """A job that waits again takes back its key, unless another has it, or it never let go of it."""

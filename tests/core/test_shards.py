@@ -20,10 +20,10 @@ def test_jobs_are_found_by_their_ids_over_all_blocks(steps: list[int], removed: 
     jobs, plain = Jobs(), dict[int, Job]()
     first = 1
     for step in steps:
-        batch = [job_of(job_id) for job_id in (first, first + step // 2 + 1, first + step + 1)]
-        jobs.append(batch)
+        batch = [job_of(job_id) for job_id in range(first, first + step)]
+        jobs.append(first, batch)
         plain.update((job.id, job) for job in batch)
-        first += step + 2
+        first += 2 * step
     for job_id in removed & plain.keys():
         jobs.remove(job_id)
         del plain[job_id]
@@ -41,7 +41,8 @@ def test_jobs_are_found_by_their_ids_over_all_blocks(steps: list[int], removed: 
 def test_ids_of_blocks_that_are_gone_are_left_out() -> None:
     """So that a list need not look through them."""
     jobs = Jobs()
-    jobs.append([job_of(1), job_of(4_096), job_of(8_191), job_of(100_000)])
+    for job_id in (1, 4_096, 8_191, 100_000):
+        jobs.append(job_id, [job_of(job_id)])
     jobs.remove(4_096)
     jobs.remove(8_191)
     assert list(jobs.ids(4_000, 8_300)) == list(range(4_000, 4_096))
@@ -52,7 +53,7 @@ def test_ids_of_blocks_that_are_gone_are_left_out() -> None:
 def test_a_job_can_be_replaced_by_another_with_its_id() -> None:
     """In its place."""
     jobs = Jobs()
-    jobs.append([job_of(1), job_of(2)])
+    jobs.append(1, [job_of(1), job_of(2)])
     another = job_of(1)
     jobs.put(another)
     assert jobs[1] is another
