@@ -55,6 +55,7 @@ faults: $(DEV) ## real nodes under kill -9, SIGSTOP and cut links for a minute; 
 	FAULTS_SECONDS=60 $(BIN)/pytest -s tests/cluster/test_history.py
 
 scale: $(DEV) ## a million jobs, failover and the price of syncing; writes scale-results.json
+	$(BIN)/python -m benchmarks.depth
 	$(BIN)/python -m benchmarks.million
 	$(BIN)/python -m benchmarks.failover
 	$(BIN)/python -m benchmarks.fsync

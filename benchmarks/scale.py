@@ -34,6 +34,7 @@ END: Final = "<!-- scale: end -->"
 EXIT_MISSED: Final = 1
 
 TITLES: Final = {
+    "depth": "A million jobs in the state machine",
     "million": "One million queued jobs",
     "fsync": "What syncing costs",
     "failover": "Failover",

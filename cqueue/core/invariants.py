@@ -184,7 +184,7 @@ def _cancel_is_asked_of_held_jobs(machine: StateMachine) -> Iterator[str]:
 def _histories_are_bounded(machine: StateMachine) -> Iterator[str]:
     """A job's changes stand in the order of the log, no more than may be kept."""
     for job in machine.state.jobs:
-        changes = job.extras.changes if job.extras is not None else []
+        changes = job.extras.changes if job.extras is not None else ()
         if len(changes) > limits.CHANGES_KEPT_MAX:
             yield f"job {job.id} has {len(changes)} changes, the limit is {limits.CHANGES_KEPT_MAX}"
         for before, after in pairwise(changes):

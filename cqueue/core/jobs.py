@@ -116,7 +116,7 @@ class Extras(Struct, array_like=True, gc=False):
     unique: Unique | None = None
     run_at_ms: int = 0
     expires_ms: int = 0
-    changes: list[Change] = []
+    changes: tuple[Change, ...] = ()
     changes_forgotten: int = 0
     percent: int | None = None
     note: str | None = None

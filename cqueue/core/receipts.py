@@ -58,7 +58,7 @@ def _as_handed_out(state: State, receipt: HandedOut, taken: tuple[int, int, int,
     extras = job.extras
     if extras is not None:
         # As it was handed out: without what was said and done since.
-        before = [change for change in extras.changes if change.lease_token < token]
+        before = tuple(change for change in extras.changes if change.lease_token < token)
         extras = replace(extras, changes=before, percent=None, note=None, progress_ms=0, cancel_requested_ms=0)
         extras = None if extras == _NO_EXTRAS else extras
     return replace(

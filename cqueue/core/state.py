@@ -117,7 +117,7 @@ class State:
         """The job, or a copy in its place where an earlier result of this entry shows it as it was."""
         if job.lease_token < self.entry_token and job.id not in self.shown:
             return job
-        extras = job.extras and replace(job.extras, changes=list(job.extras.changes))
+        extras = job.extras and replace(job.extras)
         job = replace(job, extras=extras)
         self.jobs.put(job)
         return job
@@ -433,12 +433,14 @@ class State:
         )
 
     def _remember(self, job: Job, change: Change) -> None:
-        changes = job.with_extras().changes
-        changes.append(change)
+        extras = job.with_extras()
+        # A tuple, not a list: the garbage collector has nothing to look at in it, among a million jobs.
+        extras.changes += (change,)
         self.bytes += len(change.error or "")
-        if len(changes) > limits.CHANGES_KEPT_MAX:
-            self.bytes -= len(changes.pop(0).error or "")
-            job.with_extras().changes_forgotten += 1
+        if len(extras.changes) > limits.CHANGES_KEPT_MAX:
+            self.bytes -= len(extras.changes[0].error or "")
+            extras.changes = extras.changes[1:]
+            extras.changes_forgotten += 1
 
 
 def size(job: Job) -> int:

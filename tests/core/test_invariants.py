@@ -118,8 +118,12 @@ def keep_a_queue_for_nothing(machine: StateMachine) -> None:
 
 
 def add_changes(*changes: Change) -> Callable[[StateMachine], None]:
-    """To the history of job 4."""
-    return lambda machine: job(machine, 4).with_extras().changes.extend(changes)
+    """Of job 4."""
+
+    def add(machine: StateMachine) -> None:
+        job(machine, 4).with_extras().changes += changes
+
+    return add
 
 
 def let_a_window_go(machine: StateMachine) -> None:
