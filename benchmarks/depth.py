@@ -21,7 +21,8 @@ from benchmarks import scale
 from benchmarks.scale import Figure
 from cqueue.core import entry
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Dequeue, Dequeued, Enqueue, Held, NewJob, Operation, Release, Result
+from cqueue.core.operations import Dequeue, Enqueue, Held, NewJob, Operation, Release
+from cqueue.core.results import Dequeued, Result
 
 DEPTH_RATIO_MAX: Final = 1.3
 SLICE_MS_MAX: Final = 50.0

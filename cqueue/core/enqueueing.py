@@ -8,7 +8,8 @@ from sys import intern
 
 from cqueue.core import limits
 from cqueue.core.jobs import QUEUED, SCHEDULED, Extras, Job
-from cqueue.core.operations import Enqueue, Enqueued, NewJob, Options, Refusal
+from cqueue.core.operations import Enqueue, NewJob, Options
+from cqueue.core.results import Enqueued, Refusal
 from cqueue.core.state import State
 
 

@@ -7,9 +7,11 @@ from itertools import islice
 
 from cqueue.core import limits
 from cqueue.core.jobs import Job
-from cqueue.core.operations import Dequeue, Dequeued
+from cqueue.core.memory import size
+from cqueue.core.operations import Dequeue
 from cqueue.core.queues import Queue
-from cqueue.core.state import State, size
+from cqueue.core.results import Dequeued
+from cqueue.core.state import State
 
 
 def dequeue(state: State, operation: Dequeue) -> Dequeued:

@@ -25,8 +25,8 @@ from cqueue.core.jobs import (
     Status,
 )
 from cqueue.core.machine import StateMachine
+from cqueue.core.memory import size
 from cqueue.core.queues import DEFAULTS
-from cqueue.core.state import size
 
 
 def check(machine: StateMachine) -> list[str]:

@@ -14,7 +14,7 @@ from collections import deque
 from msgspec import Struct
 
 from cqueue.core import limits
-from cqueue.core.operations import Outcome
+from cqueue.core.results import Outcome
 from cqueue.core.shards import Shards
 
 

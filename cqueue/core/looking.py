@@ -7,27 +7,11 @@ from typing import Any, Final
 
 from cqueue.core import limits
 from cqueue.core.jobs import CONCLUDED, DEFAULT_QUEUE, FINISHED, IN_PROGRESS, QUEUED, SCHEDULED, STATUSES, Change, Job
-from cqueue.core.operations import (
-    Explain,
-    Explanation,
-    Found,
-    GetHistory,
-    GetJob,
-    GetQueue,
-    GetStats,
-    History,
-    ListJobs,
-    ListQueues,
-    Page,
-    Query,
-    Queues,
-    QueueState,
-    Refusal,
-    Result,
-    Stats,
-)
+from cqueue.core.memory import size
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues, Query
 from cqueue.core.queues import MINUTE_MS, Queue
-from cqueue.core.state import State, size
+from cqueue.core.results import Explanation, Found, History, Page, Queues, QueueState, Refusal, Result, Stats
+from cqueue.core.state import State
 
 
 def look(state: State, query: Query) -> Result:

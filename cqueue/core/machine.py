@@ -20,22 +20,12 @@ from cqueue.core.enqueueing import enqueue
 from cqueue.core.handing_out import available, dequeue
 from cqueue.core.jobs import Job
 from cqueue.core.keys import Keys, Remembered
-from cqueue.core.operations import (
-    Dequeue,
-    DropQueue,
-    Enqueue,
-    Keyed,
-    Operation,
-    PerJob,
-    Query,
-    Refusal,
-    Result,
-    SetBounds,
-    SetQueue,
-)
+from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, PerJob, SetBounds, SetQueue
+from cqueue.core.queries import Query
 from cqueue.core.queueing import drop_queue, set_bounds, set_queue
 from cqueue.core.queues import Queue, QueueRecord
 from cqueue.core.receipts import receipt_of, redeem
+from cqueue.core.results import Refusal, Result
 from cqueue.core.sessions import Sessions, SessionState
 from cqueue.core.settling import settle
 from cqueue.core.state import State

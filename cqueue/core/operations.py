@@ -1,8 +1,8 @@
-"""What can be asked of the state machine, and what it answers: the typed shapes of doors 2 to 4.
+"""What can be done: the operations, which change the state and travel in the log.
 
-Operations change the state and travel in the log; queries only look and never do. All of them are
-msgpack arrays with an integer tag first, so that a replica can put encoded operations side by side
-into one log entry without decoding them. A tag is never given a second meaning: old logs hold it.
+All of them are msgpack arrays with an integer tag first, so that a replica can put encoded
+operations side by side into one log entry without decoding them. A tag is never given a second
+meaning: old logs hold it. What can be looked at is in `queries`, what is answered in `results`.
 
 Operations on held jobs carry a `lease_token`. With one that is no longer the current one they are
 refused (`lease_lost`); without one (None) they are allowed while the job is IN_PROGRESS, unless its
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from cqueue.core.jobs import DEFAULT_QUEUE, Backoff, Change, Job, Status, Unique
+from cqueue.core.jobs import DEFAULT_QUEUE, Backoff, Unique
 
 # -- operations: jobs come and are handed out ------------------------------------------------------
 
@@ -255,188 +255,5 @@ class Keyed(Struct, array_like=True, frozen=True, tag=4):
         return 1 + len(operation.jobs)
 
 
-# -- queries ---------------------------------------------------------------------------------------
-
-
-class GetJob(Struct, array_like=True, frozen=True, tag=65):
-    """Answer: `Found`, or `Refusal` not_found or gone."""
-
-    id: int
-
-
-class GetStats(Struct, array_like=True, frozen=True, tag=66):
-    """Answer: `Stats`."""
-
-
-class ListJobs(Struct, array_like=True, frozen=True, tag=67):
-    """Jobs by ascending id, above `after` and up to `until` (0: the newest). Answer: `Page`.
-
-    None or empty: any. created_*_ms: created at or after, and before. count: 1 to 1,000.
-    One query looks at `limits.LOOK_JOBS_MAX` ids at most: a page may be short and yet not the last.
-    """
-
-    after: int = 0
-    until: int = 0
-    count: int = 100
-    queue: str | None = None
-    statuses: tuple[Status, ...] = ()
-    types: tuple[str, ...] = ()
-    tags: dict[str, str] | None = None
-    created_from_ms: int = 0
-    created_before_ms: int = 0
-
-
-class GetHistory(Struct, array_like=True, frozen=True, tag=68):
-    """Answer: `History`, or `Refusal` not_found or gone."""
-
-    id: int
-
-
-class Explain(Struct, array_like=True, frozen=True, tag=69):
-    """Why a job is not running. Answer: `Explanation`, or `Refusal` not_found or gone."""
-
-    id: int
-
-
-class GetQueue(Struct, array_like=True, frozen=True, tag=70):
-    """Answer: `QueueState`, or `Refusal` queue_not_found."""
-
-    queue: str
-
-
-class ListQueues(Struct, array_like=True, frozen=True, tag=71):
-    """Queues by name, after `after`. count: 1 to 1,000. Answer: `Queues`."""
-
-    after: str = ""
-    count: int = 100
-
-
 PerJob = Conclude | Fail | Release | Extend | Progress | Cancel | Redrive | Purge
 Operation = Enqueue | Dequeue | PerJob | SetQueue | DropQueue | SetBounds | Keyed
-Query = GetJob | GetStats | ListJobs | GetHistory | Explain | GetQueue | ListQueues
-
-# -- results ---------------------------------------------------------------------------------------
-
-
-class Refusal(Struct, array_like=True, frozen=True, tag=1):
-    """The state machine says no; a value, not an exception. `code` as in docs/protocol.md."""
-
-    code: str
-    detail: str
-
-
-class Enqueued(Struct, array_like=True, frozen=True, tag=2):
-    """The ids, in the order of the request. duplicates: positions (from 0) of those that were there already."""
-
-    ids: list[int]
-    duplicates: list[int] = []
-
-
-class Dequeued(Struct, array_like=True, frozen=True, tag=3):
-    """The jobs handed out, best first; possibly none."""
-
-    jobs: list[Job]
-
-
-class Done(Struct, array_like=True, frozen=True, tag=2):
-    """What one job is after it was asked for."""
-
-    status: Status
-    cancel_requested: bool = False
-
-
-Outcome = Done | Refusal
-
-
-class Settled(Struct, array_like=True, frozen=True, tag=4):
-    """One outcome per job, in the order of the request; `job`: where one was asked for, and is kept."""
-
-    outcomes: list[Outcome]
-    job: Job | None = None
-
-
-class Found(Struct, array_like=True, frozen=True, tag=5):
-    """One job."""
-
-    job: Job
-
-
-class Stats(Struct, array_like=True, frozen=True, tag=6):
-    """Jobs the queue still knows, by queue and status. Shape: {queue: {status: jobs}}."""
-
-    queues: dict[str, dict[Status, int]]
-
-
-class Page(Struct, array_like=True, frozen=True, tag=7):
-    """Some jobs. next: ask again `after` this id; None: there are no more. newest: the newest id given so far.
-
-    Of payloads and results it carries as much as a dequeue's answer does.
-    """
-
-    jobs: list[Job]
-    next: int | None
-    newest: int = 0
-
-
-class History(Struct, array_like=True, frozen=True, tag=8):
-    """Every change of a job that is remembered, oldest first. forgotten: how many older ones are not."""
-
-    changes: list[Change]
-    forgotten: int = 0
-
-
-class Explanation(Struct, array_like=True, frozen=True, tag=9):
-    """Why a job is not running.
-
-    reasons: queue_paused, delayed, backing_off, behind, next, held, cancel_requested, finished.
-    until_ms: when the reason passes by itself; ahead: jobs of its queue handed out before it.
-    """
-
-    status: Status
-    reasons: list[str]
-    until_ms: int = 0
-    ahead: int = 0
-
-
-class QueueState(Struct, array_like=True, frozen=True, tag=10):
-    """A queue. totals: since it was made, by event; recent: the same, of the last `recent_ms`.
-
-    recent_ms: this minute and the one before. oldest_ms: when the oldest QUEUED job was created; 0: there is
-    none. now_ms: log time.
-    """
-
-    queue: str
-    settings: QueueSettings
-    counts: dict[Status, int]
-    totals: dict[str, int]
-    recent: dict[str, int]
-    recent_ms: int
-    oldest_ms: int
-    now_ms: int
-
-
-class Queues(Struct, array_like=True, frozen=True, tag=11):
-    """Some queues by name. next: ask again `after` this name; None: there are no more."""
-
-    queues: list[QueueState]
-    next: str | None
-
-
-class Accepted(Struct, array_like=True, frozen=True, tag=12):
-    """Done, with nothing to say."""
-
-
-Result = (
-    Refusal
-    | Enqueued
-    | Dequeued
-    | Settled
-    | Found
-    | Stats
-    | Page
-    | History
-    | Explanation
-    | QueueState
-    | Queues
-    | Accepted
-)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cqueue.core import limits
 from cqueue.core.looking import queue_state
-from cqueue.core.operations import Accepted, DropQueue, QueueState, Refusal, SetBounds, SetQueue
+from cqueue.core.operations import DropQueue, SetBounds, SetQueue
+from cqueue.core.results import Accepted, QueueState, Refusal
 from cqueue.core.state import State
 
 

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from cqueue.core.jobs import IN_PROGRESS, Extras, Job
 from cqueue.core.keys import Added, AddedSome, Changed, HandedOut, Receipt, Said
 from cqueue.core.looking import queue_state
-from cqueue.core.operations import Accepted, Dequeued, Enqueued, QueueState, Result, Settled
 from cqueue.core.queues import Queue
+from cqueue.core.results import Accepted, Dequeued, Enqueued, QueueState, Result, Settled
 from cqueue.core.state import State
 
 _NO_EXTRAS: Final = Extras()

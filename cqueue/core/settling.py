@@ -14,22 +14,19 @@ from cqueue.core.operations import (
     Cancel,
     Conclude,
     Conclusion,
-    Done,
     Extend,
     Extension,
     Fail,
     FailedAttempt,
     Held,
-    Outcome,
     PerJob,
     Progress,
     Purge,
     Redrive,
-    Refusal,
     Release,
     Report,
-    Settled,
 )
+from cqueue.core.results import Done, Outcome, Refusal, Settled
 from cqueue.core.state import State
 
 _CONCLUDED: Final = Done(CONCLUDED)

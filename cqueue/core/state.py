@@ -28,8 +28,9 @@ from cqueue.core.jobs import (
     Status,
     Unique,
 )
-from cqueue.core.operations import Refusal
+from cqueue.core.memory import remember, remember_hand_out, size
 from cqueue.core.queues import MINUTE_MS, Queue
+from cqueue.core.results import Refusal
 from cqueue.core.shards import Jobs
 from cqueue.core.uniqueness import UniqueKeys
 
@@ -221,7 +222,7 @@ class State:
     def wait_again(self, job: Job, event: Event, wait_ms: int = 0, error: str | None = None) -> None:
         """A job waits again, or still: held, SCHEDULED or DEAD until now. SCHEDULED for `wait_ms` from now."""
         if job.status == IN_PROGRESS:
-            self._note_hand_out(job)
+            self.bytes += remember_hand_out(job)
         waited = job.status in WAITING
         queue = self._move(job, event)
         self.note(job, event, error)
@@ -251,7 +252,7 @@ class State:
     def end(self, job: Job, event: Event, error: str | None = None, result: bytes | None = None) -> None:
         """A job ends otherwise."""
         if job.status == IN_PROGRESS:
-            self._note_hand_out(job)
+            self.bytes += remember_hand_out(job)
         queue = self._move(job, event)
         self.note(job, event, error)
         self._end(job, queue, result)
@@ -268,7 +269,7 @@ class State:
     def request_cancel(self, job: Job) -> None:
         """Whoever holds the job is to be told to stop."""
         job.with_extras().cancel_requested_ms = self.now_ms
-        self._note_hand_out(job)
+        self.bytes += remember_hand_out(job)
         self.note(job, "request_cancel")
 
     def forget(self, job: Job) -> None:
@@ -294,7 +295,8 @@ class State:
     def note(self, job: Job, event: Event | Literal["request_cancel"], error: str | None = None) -> None:
         """Remember a change of `job` that its own fields will not tell."""
         attempt, token, consumer = job.attempt, job.lease_token, job.consumer
-        self._remember(job, Change(event, job.status, self.now_ms, self.index, attempt, token, consumer, error))
+        change = Change(event, job.status, self.now_ms, self.index, attempt, token, consumer, error)
+        self.bytes += remember(job, change)
 
     # -- what time does ------------------------------------------------------------------------
 
@@ -417,36 +419,3 @@ class State:
         unique = job.extras and job.extras.unique
         if unique and unique.scope != "window":
             self.uniques.give_back(job.queue, unique.key, job.id)
-
-    def _note_hand_out(self, job: Job) -> None:
-        """Remember the hand-out that is about to be over, or to be followed by something else."""
-        extras = job.with_extras()
-        for change in reversed(extras.changes):
-            if change.event == "hand_out":
-                if change.lease_token == job.lease_token:
-                    return
-                break
-        attempt, token, consumer = job.attempt, job.lease_token, job.consumer
-        self._remember(
-            job,
-            Change("hand_out", IN_PROGRESS, job.started_ms, job.started_index, attempt, token, consumer),
-        )
-
-    def _remember(self, job: Job, change: Change) -> None:
-        extras = job.with_extras()
-        # A tuple, not a list: the garbage collector has nothing to look at in it, among a million jobs.
-        extras.changes += (change,)
-        self.bytes += len(change.error or "")
-        if len(extras.changes) > limits.CHANGES_KEPT_MAX:
-            self.bytes -= len(extras.changes[0].error or "")
-            extras.changes = extras.changes[1:]
-            extras.changes_forgotten += 1
-
-
-def size(job: Job) -> int:
-    """What a job is taken to take up, in bytes."""
-    taken = limits.JOB_BYTES + len(job.payload) + len(job.result or b"")
-    if job.extras is not None:
-        taken += sum(len(name) + len(value) for name, value in job.tags.items())
-        taken += sum(len(change.error or "") for change in job.extras.changes) + len(job.extras.note or "")
-    return taken

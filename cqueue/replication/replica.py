@@ -24,7 +24,9 @@ from cqueue import protocol
 from cqueue.core import entry, limits
 from cqueue.core.jobs import FINISHED
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Dequeued, Found, Keyed, Operation, Query, Result, SetBounds
+from cqueue.core.operations import Keyed, Operation, SetBounds
+from cqueue.core.queries import Query
+from cqueue.core.results import Dequeued, Found, Result
 from cqueue.protocol import Failure, NodeStatus
 from cqueue.replication import status
 from cqueue.replication.backups import Backups

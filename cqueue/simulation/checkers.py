@@ -26,22 +26,9 @@ from cqueue import protocol
 from cqueue.core import entry, invariants
 from cqueue.core.jobs import IN_PROGRESS
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import (
-    Cancel,
-    Dequeued,
-    Done,
-    Enqueued,
-    Keyed,
-    Operation,
-    Page,
-    PerJob,
-    Purge,
-    Query,
-    Redrive,
-    Refusal,
-    Result,
-    Settled,
-)
+from cqueue.core.operations import Cancel, Keyed, Operation, PerJob, Purge, Redrive
+from cqueue.core.queries import Query
+from cqueue.core.results import Dequeued, Done, Enqueued, Page, Refusal, Result, Settled
 from cqueue.simulation.choices import number_of
 from cqueue.simulation.linearizability import Call, is_linearizable
 from cqueue.simulation.model import Model, show, show_job

@@ -19,35 +19,26 @@ from cqueue.core.operations import (
     Conclude,
     Conclusion,
     Dequeue,
-    Dequeued,
     DropQueue,
     Enqueue,
-    Enqueued,
-    Explain,
     Extend,
     Extension,
     Fail,
     FailedAttempt,
-    GetHistory,
-    GetJob,
-    GetQueue,
-    GetStats,
     Held,
     Keyed,
-    ListJobs,
-    ListQueues,
     NewJob,
     Operation,
     Options,
     Progress,
     Purge,
-    Query,
     Redrive,
     Release,
     Report,
-    Result,
     SetQueue,
 )
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues, Query
+from cqueue.core.results import Dequeued, Enqueued, Result
 
 LEASES_MS: Final = (1_000, 3_000, 300_000)
 QUEUES: Final = (DEFAULT_QUEUE, DEFAULT_QUEUE, "a", "b")

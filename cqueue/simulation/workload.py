@@ -12,7 +12,9 @@ from typing import Final
 import msgspec
 
 from cqueue import protocol
-from cqueue.core.operations import Dequeue, Keyed, Operation, Query, Result
+from cqueue.core.operations import Dequeue, Keyed, Operation
+from cqueue.core.queries import Query
+from cqueue.core.results import Result
 from cqueue.simulation.choices import Choices, numbered
 from cqueue.simulation.cluster import Cluster
 from cqueue.simulation.world import World

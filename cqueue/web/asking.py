@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Response, request
 
-from cqueue.core.operations import Operation, Query, Refusal
+from cqueue.core.operations import Operation
+from cqueue.core.queries import Query
+from cqueue.core.results import Refusal
 from cqueue.protocol import AWAIT, OPERATE, QUERY, RESULT, encode
 from cqueue.web import body, headers, parameters
 from cqueue.web.headers import OnceOperation

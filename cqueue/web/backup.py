@@ -11,7 +11,7 @@ import msgspec
 from flask import Response, request
 from msgspec import Meta, Struct
 
-from cqueue.core.operations import GetStats
+from cqueue.core.queries import GetStats
 from cqueue.protocol import BACKUP, QUERY, RESULT, VERIFY, decode_verdict, encode
 from cqueue.web import body
 from cqueue.web.answer import Answer

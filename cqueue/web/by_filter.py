@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from cqueue.core import limits
-from cqueue.core.operations import Done
+from cqueue.core.results import Done
 from cqueue.errors import Unavailable
 from cqueue.protocol import OPERATE
 from cqueue.web.asking import Desk

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cqueue.core.operations import Purge, Refusal
+from cqueue.core.operations import Purge
+from cqueue.core.results import Refusal
 from cqueue.errors import Refused
 from cqueue.web import by_filter, headers
 from cqueue.web.answer import Answer

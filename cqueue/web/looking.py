@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from cqueue.core import limits
 from cqueue.core.jobs import Job
-from cqueue.core.operations import Explain, GetHistory, GetJob, GetStats, ListJobs
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetStats, ListJobs
 from cqueue.web.answer import Answer
 from cqueue.web.asking import Desk, flask_view
 from cqueue.web.parameters import Parameters, cursor_of

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cqueue.core.operations import DropQueue, GetQueue, ListQueues, Purge, Redrive, SetQueue
+from cqueue.core.operations import DropQueue, Purge, Redrive, SetQueue
+from cqueue.core.queries import GetQueue, ListQueues
 from cqueue.web import body, jobs
 from cqueue.web.answer import Answer
 from cqueue.web.asking import Desk, flask_view

@@ -21,25 +21,9 @@ from typing import Any, Final
 
 from cqueue import protocol
 from cqueue.core.jobs import Job
-from cqueue.core.operations import (
-    Conclude,
-    Conclusion,
-    Dequeue,
-    Dequeued,
-    Enqueue,
-    Enqueued,
-    Found,
-    GetJob,
-    GetStats,
-    Keyed,
-    NewJob,
-    Operation,
-    Query,
-    Refusal,
-    Result,
-    Settled,
-    Stats,
-)
+from cqueue.core.operations import Conclude, Conclusion, Dequeue, Enqueue, Keyed, NewJob, Operation
+from cqueue.core.queries import GetJob, GetStats, Query
+from cqueue.core.results import Dequeued, Enqueued, Found, Refusal, Result, Settled, Stats
 from cqueue.simulation.workload import Asked, encode
 from cqueue.web.shapes import enqueue, job, looking
 from tests.cluster.client import Answer, Client, NoAnswer, NotSent

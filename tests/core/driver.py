@@ -14,37 +14,34 @@ from cqueue.core.operations import (
     Conclude,
     Conclusion,
     Dequeue,
-    Dequeued,
     Enqueue,
-    Enqueued,
-    Explain,
-    Explanation,
     Extend,
     Extension,
     Fail,
     FailedAttempt,
-    Found,
-    GetHistory,
-    GetJob,
-    GetQueue,
-    GetStats,
     Held,
-    History,
-    ListJobs,
     NewJob,
     Operation,
     Options,
-    Outcome,
-    Page,
     PerJob,
     Progress,
     Purge,
-    QueueState,
     Redrive,
-    Refusal,
     Release,
     Report,
     SetQueue,
+)
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs
+from cqueue.core.results import (
+    Dequeued,
+    Enqueued,
+    Explanation,
+    Found,
+    History,
+    Outcome,
+    Page,
+    QueueState,
+    Refusal,
     Settled,
     Stats,
 )
@@ -233,7 +230,7 @@ class Driver:
         return answer
 
     def page(self, **of: Any) -> Page:
-        """A page of jobs; `of`: see `operations.ListJobs`."""
+        """A page of jobs; `of`: see `queries.ListJobs`."""
         answer = self.machine.query(ListJobs(**of))
         assert isinstance(answer, Page)
         return answer

@@ -19,7 +19,6 @@ from cqueue.core.operations import (
     Fail,
     FailedAttempt,
     Held,
-    ListJobs,
     NewJob,
     Options,
     Progress,
@@ -30,6 +29,7 @@ from cqueue.core.operations import (
     SetBounds,
     SetQueue,
 )
+from cqueue.core.queries import ListJobs
 
 QUEUES = ("default", "a", "b", "c")
 NAMES = st.sampled_from(["default", "default", "default", "a", "a", "b", "c"])

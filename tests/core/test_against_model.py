@@ -26,23 +26,9 @@ from hypothesis.stateful import (
 
 from cqueue.core import entry, invariants, shards
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import (
-    Dequeue,
-    Enqueue,
-    Explain,
-    GetHistory,
-    GetJob,
-    GetQueue,
-    GetStats,
-    Keyed,
-    ListJobs,
-    ListQueues,
-    NewJob,
-    Operation,
-    Page,
-    QueueState,
-    SetBounds,
-)
+from cqueue.core.operations import Dequeue, Enqueue, Keyed, NewJob, Operation, SetBounds
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues
+from cqueue.core.results import Page, QueueState
 from cqueue.simulation.model import Model, lately, show
 from tests.core.driver import batch, encode
 from tests.core.strategies import (

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from cqueue.core import invariants, limits
 from cqueue.core.jobs import Unique
-from cqueue.core.operations import Accepted, Enqueue, NewJob, Options, Refusal, SetBounds
+from cqueue.core.operations import Enqueue, NewJob, Options, SetBounds
+from cqueue.core.results import Accepted, Refusal
 from tests.core.driver import LEASE_MS, Driver, given_a_dead_job
 
 JOB = NewJob("mail", b"null")

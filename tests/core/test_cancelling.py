@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from cqueue.core.jobs import Status
-from cqueue.core.operations import Cancel, Done
+from cqueue.core.operations import Cancel
+from cqueue.core.results import Done
 from tests.core.driver import LEASE_MS, START_MS, Driver, given_a_job
 
 

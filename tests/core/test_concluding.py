@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cqueue.core.jobs import Job
-from cqueue.core.operations import Conclude, Conclusion, Done
+from cqueue.core.operations import Conclude, Conclusion
+from cqueue.core.results import Done
 from tests.core.driver import START_MS, Driver, word
 
 

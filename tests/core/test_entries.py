@@ -30,14 +30,14 @@ from cqueue.core.operations import (
     Options,
     Progress,
     Purge,
-    Query,
     Redrive,
     Release,
     Report,
-    Result,
     SetBounds,
     SetQueue,
 )
+from cqueue.core.queries import Query
+from cqueue.core.results import Result
 from tests.core.driver import Driver, batch, encode
 
 U64 = st.integers(0, 2**64 - 1)

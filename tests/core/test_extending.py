@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cqueue.core.operations import Done, Extend, Extension, Progress, Report
+from cqueue.core.operations import Extend, Extension, Progress, Report
+from cqueue.core.results import Done
 from tests.core.driver import LEASE_MS, START_MS, Driver, given_a_job
 
 

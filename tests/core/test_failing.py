@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cqueue.core.jobs import Backoff, Status
-from cqueue.core.operations import Done, Fail, FailedAttempt, Refusal
+from cqueue.core.operations import Fail, FailedAttempt
+from cqueue.core.results import Done, Refusal
 from tests.core.driver import START_MS, Driver, given_a_job
 
 FIXED = Backoff("fixed", 5_000, 5_000)

@@ -10,21 +10,19 @@ from cqueue.core.operations import (
     Conclude,
     Conclusion,
     Dequeue,
-    Dequeued,
     Enqueue,
-    Enqueued,
     Extend,
     Extension,
     Fail,
     FailedAttempt,
-    GetStats,
     Held,
     NewJob,
     Progress,
     Release,
     Report,
-    Stats,
 )
+from cqueue.core.queries import GetStats
+from cqueue.core.results import Dequeued, Enqueued, Stats
 from tests.core.driver import LEASE_MS, START_MS, Driver
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from cqueue.core.jobs import Change, Status
-from cqueue.core.operations import Explain, GetHistory, History, Refusal
+from cqueue.core.queries import Explain, GetHistory
+from cqueue.core.results import History, Refusal
 from tests.core.driver import LEASE_MS, START_MS, Driver, given_a_job
 
 

@@ -12,29 +12,23 @@ from cqueue.core import limits
 from cqueue.core.jobs import Unique
 from cqueue.core.machine import StateMachine
 from cqueue.core.operations import (
-    Accepted,
     Cancel,
     Conclude,
     Conclusion,
     Dequeue,
-    Dequeued,
-    Done,
     DropQueue,
     Enqueue,
-    Enqueued,
     Held,
     Keyed,
     NewJob,
     Options,
     Purge,
-    QueueState,
     Redrive,
-    Refusal,
     Release,
     SetBounds,
     SetQueue,
-    Settled,
 )
+from cqueue.core.results import Accepted, Dequeued, Done, Enqueued, QueueState, Refusal, Settled
 from tests.core.driver import LEASE_MS, Driver, encode, given_a_dead_job, word
 
 ONE_JOB = Enqueue([NewJob("mail", b"1")])

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cqueue.core.operations import Page, Purge
+from cqueue.core.operations import Purge
+from cqueue.core.results import Page
 from tests.core.driver import START_MS, Driver
 
 

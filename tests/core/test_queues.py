@@ -8,17 +8,9 @@ import pytest
 
 from cqueue.core import limits
 from cqueue.core.jobs import Backoff
-from cqueue.core.operations import (
-    Accepted,
-    DropQueue,
-    Enqueue,
-    ListQueues,
-    NewJob,
-    Queues,
-    QueueState,
-    Refusal,
-    SetQueue,
-)
+from cqueue.core.operations import DropQueue, Enqueue, NewJob, SetQueue
+from cqueue.core.queries import ListQueues
+from cqueue.core.results import Accepted, Queues, QueueState, Refusal
 from tests.core.driver import LEASE_MS, START_MS, Driver
 
 MINUTE_MS = 60_000

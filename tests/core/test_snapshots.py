@@ -22,16 +22,9 @@ from cqueue.core.operations import (
     Conclusion,
     Dequeue,
     Enqueue,
-    Explain,
     Fail,
     FailedAttempt,
-    GetHistory,
-    GetJob,
-    GetQueue,
-    GetStats,
     Keyed,
-    ListJobs,
-    ListQueues,
     NewJob,
     Operation,
     Options,
@@ -39,6 +32,7 @@ from cqueue.core.operations import (
     SetBounds,
     SetQueue,
 )
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues
 from tests.core.driver import LEASE_MS, START_MS, Driver, batch, encode
 
 REPLAY = """

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from cqueue.core.jobs import Unique
-from cqueue.core.operations import Enqueue, Enqueued, NewJob, Options
+from cqueue.core.operations import Enqueue, NewJob, Options
+from cqueue.core.results import Enqueued
 from tests.core.driver import LEASE_MS, START_MS, Driver
 
 QUEUED = Unique("k", "queued")

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from cqueue import protocol
-from cqueue.core.operations import Enqueue, GetStats, Keyed, NewJob, Operation
+from cqueue.core.operations import Enqueue, Keyed, NewJob, Operation
+from cqueue.core.queries import GetStats
 from cqueue.protocol import Failure, Verdict, encode
 from cqueue.replication.replica import Replica
 from cqueue.simulation.cluster import REQUEST_TIMEOUT_S, Cluster, Setup

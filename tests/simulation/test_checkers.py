@@ -10,7 +10,9 @@ import pytest
 from cqueue import protocol
 from cqueue.core import entry
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Dequeue, Dequeued, Enqueue, GetStats, NewJob, Operation, Query
+from cqueue.core.operations import Dequeue, Enqueue, NewJob, Operation
+from cqueue.core.queries import GetStats, Query
+from cqueue.core.results import Dequeued
 from cqueue.simulation.checkers import check
 from cqueue.simulation.workload import Asked, encode
 

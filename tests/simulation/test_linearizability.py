@@ -8,7 +8,8 @@ import pytest
 
 from cqueue import protocol
 from cqueue.core.jobs import IN_PROGRESS, Job
-from cqueue.core.operations import Dequeue, Dequeued, Enqueue, Enqueued, NewJob, Operation, Result
+from cqueue.core.operations import Dequeue, Enqueue, NewJob, Operation
+from cqueue.core.results import Dequeued, Enqueued, Result
 from cqueue.simulation import checkers, linearizability
 from cqueue.simulation.linearizability import Call, Undecided, is_linearizable
 from cqueue.simulation.run import run

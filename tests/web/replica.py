@@ -19,7 +19,9 @@ from cqueue import protocol
 from cqueue.core import entry
 from cqueue.core.jobs import FINISHED
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Dequeue, Dequeued, Found, Keyed, Operation, Query
+from cqueue.core.operations import Dequeue, Keyed, Operation
+from cqueue.core.queries import Query
+from cqueue.core.results import Dequeued, Found
 from cqueue.replication import snapshots
 
 _decode_query = msgspec.msgpack.Decoder(Query).decode

@@ -5,7 +5,8 @@ from __future__ import annotations
 from copy import copy, deepcopy
 
 from cqueue.core import entry, limits
-from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, Query, SetBounds, SetQueue
+from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, SetBounds, SetQueue
+from cqueue.core.queries import Query
 from cqueue.simulation.model.lifecycle import Lifecycle, said_of
 from cqueue.simulation.model.looking import look, show_queue
 from cqueue.simulation.model.records import Words, show_job

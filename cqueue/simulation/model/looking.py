@@ -12,22 +12,16 @@ from typing import Any, Final
 from msgspec.structs import asdict
 
 from cqueue.core.jobs import Extras, Job
-from cqueue.core.operations import (
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetStats, ListJobs, ListQueues, Query
+from cqueue.core.results import (
     Accepted,
     Dequeued,
     Done,
     Enqueued,
-    Explain,
     Explanation,
     Found,
-    GetHistory,
-    GetJob,
-    GetStats,
     History,
-    ListJobs,
-    ListQueues,
     Page,
-    Query,
     Queues,
     QueueState,
     Refusal,

@@ -9,7 +9,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cqueue.core import limits
 from cqueue.core.jobs import DEFAULT_QUEUE
-from cqueue.core.operations import Dequeue, Dequeued, Refusal
+from cqueue.core.operations import Dequeue
+from cqueue.core.results import Dequeued, Refusal
 from cqueue.web import body
 from cqueue.web.shapes import fields
 

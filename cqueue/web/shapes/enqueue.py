@@ -11,7 +11,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError, field
 
 from cqueue.core import limits
 from cqueue.core.jobs import DEFAULT_QUEUE, Backoff, Unique
-from cqueue.core.operations import Enqueue, Enqueued, NewJob, Options, Refusal
+from cqueue.core.operations import Enqueue, NewJob, Options
+from cqueue.core.results import Enqueued, Refusal
 from cqueue.web import body
 from cqueue.web.body import SHALLOW_BYTES
 from cqueue.web.shapes import fields

@@ -8,7 +8,8 @@ from typing import Annotated, Final
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cqueue.core.jobs import DEAD, FINISHED, IN_PROGRESS, STATUSES, WAITING, Status
-from cqueue.core.operations import Cancel, ListJobs, Purge, Redrive
+from cqueue.core.operations import Cancel, Purge, Redrive
+from cqueue.core.queries import ListJobs
 from cqueue.web import body
 from cqueue.web.shapes import fields
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from cqueue.core.jobs import FINISHED, IN_PROGRESS, SCHEDULED, Change, Extras, Job, Status
-from cqueue.core.operations import Found, Refusal
+from cqueue.core.results import Found, Refusal
 from cqueue.web.shapes.fields import time_text
 
 _FAILURES: Final = frozenset(("retry", "retry_now", "give_up", "lose_lease", "lose_last_lease"))

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from cqueue.core.jobs import STATUSES, Job, Status
-from cqueue.core.operations import Explanation, History, Page, Refusal, Stats
+from cqueue.core.results import Explanation, History, Page, Refusal, Stats
 from cqueue.web.shapes.fields import time_text
 from cqueue.web.shapes.job import JobAnswer, answer_of
 

@@ -9,7 +9,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cqueue.core import limits
 from cqueue.core.jobs import WAITING, Status
-from cqueue.core.operations import Accepted, Queues, QueueState, Refusal, SetQueue
+from cqueue.core.operations import SetQueue
+from cqueue.core.results import Accepted, Queues, QueueState, Refusal
 from cqueue.web import body
 from cqueue.web.shapes import fields
 

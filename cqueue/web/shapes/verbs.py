@@ -23,16 +23,14 @@ from cqueue.core.operations import (
     Fail,
     FailedAttempt,
     Held,
-    Outcome,
     PerJob,
     Progress,
     Purge,
     Redrive,
-    Refusal,
     Release,
     Report,
-    Settled,
 )
+from cqueue.core.results import Outcome, Refusal, Settled
 from cqueue.web import body
 from cqueue.web.body import SHALLOW_BYTES
 from cqueue.web.shapes import fields

@@ -1,0 +1,67 @@
+"""What can be looked at: queries change nothing, and never travel in the log.
+
+Like operations they are msgpack arrays with an integer tag first; no tag is both. The answers are
+in `results`.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from cqueue.core.jobs import Status
+
+
+class GetJob(Struct, array_like=True, frozen=True, tag=65):
+    """Answer: `Found`, or `Refusal` not_found or gone."""
+
+    id: int
+
+
+class GetStats(Struct, array_like=True, frozen=True, tag=66):
+    """Answer: `Stats`."""
+
+
+class ListJobs(Struct, array_like=True, frozen=True, tag=67):
+    """Jobs by ascending id, above `after` and up to `until` (0: the newest). Answer: `Page`.
+
+    None or empty: any. created_*_ms: created at or after, and before. count: 1 to 1,000.
+    One query looks at `limits.LOOK_JOBS_MAX` ids at most: a page may be short and yet not the last.
+    """
+
+    after: int = 0
+    until: int = 0
+    count: int = 100
+    queue: str | None = None
+    statuses: tuple[Status, ...] = ()
+    types: tuple[str, ...] = ()
+    tags: dict[str, str] | None = None
+    created_from_ms: int = 0
+    created_before_ms: int = 0
+
+
+class GetHistory(Struct, array_like=True, frozen=True, tag=68):
+    """Answer: `History`, or `Refusal` not_found or gone."""
+
+    id: int
+
+
+class Explain(Struct, array_like=True, frozen=True, tag=69):
+    """Why a job is not running. Answer: `Explanation`, or `Refusal` not_found or gone."""
+
+    id: int
+
+
+class GetQueue(Struct, array_like=True, frozen=True, tag=70):
+    """Answer: `QueueState`, or `Refusal` queue_not_found."""
+
+    queue: str
+
+
+class ListQueues(Struct, array_like=True, frozen=True, tag=71):
+    """Queues by name, after `after`. count: 1 to 1,000. Answer: `Queues`."""
+
+    after: str = ""
+    count: int = 100
+
+
+Query = GetJob | GetStats | ListJobs | GetHistory | Explain | GetQueue | ListQueues
