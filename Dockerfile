@@ -12,9 +12,9 @@ WORKDIR /src
 # nothing is to be installed in the final image. This layer is made anew only when the pins change.
 COPY requirements/build.txt requirements/run.txt requirements/
 RUN python -m venv --without-pip /opt/build \
-    && python -m pip --python /opt/build/bin/python install --require-hashes -r requirements/build.txt \
+    && python -m pip --python /opt/build/bin/python install --no-deps --require-hashes -r requirements/build.txt \
     && python -m venv --without-pip /opt/cqueue \
-    && python -m pip --python /opt/cqueue/bin/python install --require-hashes -r requirements/run.txt
+    && python -m pip --python /opt/cqueue/bin/python install --no-deps --require-hashes -r requirements/run.txt
 
 COPY LICENSE README.md pyproject.toml ./
 COPY cqueue cqueue

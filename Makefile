@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
-PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
+# The pins are complete: a resolver beside them could only look for newer releases, and fails when it finds one.
+LOCKED := $(PIP) --require-hashes
 SEEDS ?= 1-2000
 SECONDS ?= 60
 NODES ?= 3
@@ -77,11 +79,12 @@ clean: ## remove what the targets made
 $(READY): requirements/run.txt requirements/build.txt pyproject.toml
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV) ..."
-	@$(PIP) --require-hashes -r requirements/build.txt
-	@$(PIP) --require-hashes --no-build-isolation -r requirements/run.txt
-	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(LOCKED) -r requirements/build.txt
+	@$(LOCKED) --no-build-isolation -r requirements/run.txt
+	@$(PIP) --no-build-isolation -e .
 	@touch $@
 
 $(DEV): requirements/dev.txt $(READY)
-	@$(PIP) --require-hashes -r requirements/dev.txt
+	@$(LOCKED) -r requirements/dev.txt
+	@$(BIN)/python -m pip check -q --disable-pip-version-check
 	@touch $@
