@@ -16,6 +16,9 @@ backup or a comparison may take. `index` is the log index the reply reflects.
     STATUS    empty                               NodeStatus
     CANCEL    empty: request_id is unwanted       none
     DRAIN     empty: answer all that wait now     none
+    STOP      empty: answer request_id now,       none
+              if it waits
+    FOLLOW    encoded Wanted (cqueue.core.feed)   encoded Followed, when there is something to tell
     AWAIT     encoded index                       empty, once this node has applied the log up to it
     BACKUP    path of a file of the worker's      empty, once the state as it was is written there
     VERIFY    empty                               Verdict
@@ -45,6 +48,8 @@ AWAIT: Final = 7
 BACKUP: Final = 8
 VERIFY: Final = 9
 ORDER: Final = 10
+STOP: Final = 11
+FOLLOW: Final = 12
 
 RESULT: Final = 0
 UNAVAILABLE: Final = 1

@@ -35,7 +35,9 @@ DEQUEUE_PAYLOAD_BYTES_MAX = 8 * 1024 * 1024
 PAGE_JOBS_MAX = 1_000
 """Jobs, or queues, in one page of a list."""
 LOOK_JOBS_MAX = 10_000
-"""Ids one query looks at, so that a list of few among many stalls nobody."""
+"""Ids, or changes, one query looks at, so that a list of few among many stalls nobody."""
+FEED_CHANGES_MAX = 1_000
+"""Changes told at a time to someone who follows them."""
 TAGGED_JOBS_SKIPPED_MAX = 1_000
 """Jobs a dequeue with several tags, or tags and types, passes over before it takes nothing more."""
 

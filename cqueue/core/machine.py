@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from cqueue.core import entry, looking
 from cqueue.core.enqueueing import enqueue
+from cqueue.core.feed import Feed
 from cqueue.core.handing_out import available, dequeue
 from cqueue.core.jobs import Job
 from cqueue.core.keys import Keys, Remembered
@@ -109,6 +110,15 @@ class StateMachine:
     def finished_now(self) -> list[int]:
         """Ids of the jobs that the last entry finished."""
         return self.state.finished_now
+
+    def keep_feed(self, changes_max: int) -> None:
+        """Keep the newest changes from here on, so many at least, for those who follow them."""
+        self.state.feed = Feed(changes_max, self.state.index)
+
+    @property
+    def feed(self) -> Feed | None:
+        """What changed lately, if that is kept."""
+        return self.state.feed
 
     def available(self, operation: Dequeue, count_max: int) -> int:
         """How many jobs `operation` could be handed now, whatever its `count`; at most `count_max`."""

@@ -145,7 +145,7 @@ def _purge(state: State, job_id: int) -> Outcome:
         return job
     if job.status == IN_PROGRESS:
         return Refusal("in_progress", f"job {job_id} is held by a consumer: cancel it instead")
-    state.forget(job)
+    state.purge(job)
     return Done(job.status)
 
 

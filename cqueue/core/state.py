@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from cqueue.core import limits
 from cqueue.core.deadlines import Deadlines
+from cqueue.core.feed import Feed, Told
 from cqueue.core.jobs import (
     FINISHED,
     IN_PROGRESS,
@@ -44,7 +45,8 @@ class State:
     arrivals: grows whenever a job becomes ready. finished_now: ids that this entry finished, or
     forgot.
     entry_token: lease tokens from here on were given by this entry. shown: ids of other jobs that a
-    result of this entry shows.
+    result of this entry shows. feed: hears of every change, where anybody wants to know; it is no
+    part of a snapshot.
     """
 
     def __init__(self) -> None:
@@ -66,6 +68,7 @@ class State:
         self.finished_now: list[int] = []
         self.entry_token = 1
         self.shown: set[int] = set()
+        self.feed: Feed | None = None
 
     def begin(self, index: int, stamp_ms: int) -> None:
         """A new entry, stamped by its leader."""
@@ -168,6 +171,7 @@ class State:
         self.next_id += len(jobs)
         self.live += len(jobs)
         self.arrivals += len(ready)
+        self._tell_all("enqueue", jobs)
 
     def hand_out(self, queue: Queue, jobs: list[Job], lease_ms: int, consumer: str | None) -> None:
         """Hand out ready jobs that were taken out of their lines; lease_ms 0: as each job says."""
@@ -196,6 +200,7 @@ class State:
         queue.counts[QUEUED] -= len(jobs)
         queue.counts[status] += len(jobs)
         queue.totals["hand_out"] += len(jobs)
+        self._tell_all("hand_out", jobs)
 
     def extend(self, job: Job, lease_ms: int) -> None:
         """The lease of a held job ends `lease_ms` from now."""
@@ -203,6 +208,7 @@ class State:
         self.due.discard(job.due_ms, job.id)
         job.due_ms = self.now_ms + lease_ms
         self.due.add(job.due_ms, [job.id])
+        self._tell("extend", job)
 
     def report(self, job: Job, percent: int | None, note: str | None) -> None:
         """Keep what the holder says of its progress; None leaves what it said before."""
@@ -213,6 +219,7 @@ class State:
         if note is not None:
             self.bytes += len(note) - len(extras.note or "")
             extras.note = note
+        self._tell("progress", job)
 
     def release(self, job: Job) -> None:
         """A held job is ready again as if it had not been handed out."""
@@ -226,6 +233,7 @@ class State:
         waited = job.status in WAITING
         queue = self._move(job, event)
         self.note(job, event, error)
+        self._tell(event, job, error)
         if job.extras is not None and not waited:
             self._start_to_wait(job, job.extras)
             self._take_key_again(job, job.extras.unique)
@@ -247,6 +255,7 @@ class State:
     def conclude(self, job: Job, result: bytes | None) -> None:
         """A held job is done."""
         queue = self._move(job, "conclude")
+        self._tell("conclude", job)
         self._end(job, queue, result)
 
     def end(self, job: Job, event: Event, error: str | None = None, result: bytes | None = None) -> None:
@@ -255,6 +264,7 @@ class State:
             self.bytes += remember_hand_out(job)
         queue = self._move(job, event)
         self.note(job, event, error)
+        self._tell(event, job, error)
         self._end(job, queue, result)
 
     def lose_lease(self, job: Job) -> None:
@@ -271,6 +281,12 @@ class State:
         job.with_extras().cancel_requested_ms = self.now_ms
         self.bytes += remember_hand_out(job)
         self.note(job, "request_cancel")
+        self._tell("request_cancel", job)
+
+    def purge(self, job: Job) -> None:
+        """Forget a job because somebody says so."""
+        self._tell("purge", job)
+        self.forget(job)
 
     def forget(self, job: Job) -> None:
         """Keep nothing of a job that nobody holds."""
@@ -344,6 +360,14 @@ class State:
             self.forget(job)
         if queue.name in self.queues:
             self.plan_retention(queue)
+
+    def _tell(self, event: Told, job: Job, error: str | None = None) -> None:
+        if self.feed is not None:
+            self.feed.tell(self.index, self.now_ms, event, job, error)
+
+    def _tell_all(self, event: Told, jobs: list[Job]) -> None:
+        if self.feed is not None:
+            self.feed.tell_all(self.index, self.now_ms, event, jobs)
 
     # -- parts of moves ------------------------------------------------------------------------
 

@@ -122,10 +122,11 @@ class Configurations(Appends):
         return False
 
     def _SyncObj__onBecomeLeader(self) -> None:  # noqa: N802
-        if not self.is_single:
-            # So that the log says who belongs to the cluster, whatever the others' settings say.
-            self._append_configuration(Configuration(max(1, self._configuration.number), self._configuration.members))
         super()._SyncObj__onBecomeLeader()
+        if not self.is_single:
+            # So that the log says who belongs to the cluster, whatever the others' settings say. It comes
+            # after the entry that opens the term, from which on the others are sent what they lack.
+            self._append_configuration(Configuration(max(1, self._configuration.number), self._configuration.members))
 
     def _append(self, command: bytes) -> int:
         index = self.last_index + 1

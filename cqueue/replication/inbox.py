@@ -102,6 +102,10 @@ class Connection:
             request = self._requests.pop(request_id, None)
             if request is not None:
                 self._replica.cancel(request)
+        elif kind == protocol.STOP:
+            request = self._requests.get(request_id)
+            if request is not None:
+                self._replica.stop_waiting(request)
         elif kind == protocol.DRAIN:
             self._is_draining = True
             for request in list(self._requests.values()):

@@ -71,6 +71,7 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
         mode=settings.mode,
         request_timeout_s=settings.request_timeout_s,
         bounds=(settings.max_jobs, settings.max_bytes),
+        events_max=settings.events_max,
     )
     consensus = _consensus(settings, replica, clock, session)
     replica.attach(consensus)

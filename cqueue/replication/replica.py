@@ -24,7 +24,7 @@ from cqueue import protocol
 from cqueue.core import entry, limits
 from cqueue.core.jobs import FINISHED
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Keyed, Operation, SetBounds
+from cqueue.core.operations import Held, Keyed, Operation, Release, SetBounds
 from cqueue.core.queries import Query
 from cqueue.core.results import Dequeued, Found, Result
 from cqueue.protocol import Failure, NodeStatus
@@ -35,6 +35,7 @@ from cqueue.replication.clock import Clock
 from cqueue.replication.consensus import Consensus
 from cqueue.replication.digests import Digests
 from cqueue.replication.errands import Arrivals, Errand
+from cqueue.replication.following import Followers
 from cqueue.replication.orders import Orders
 from cqueue.replication.requests import Reply, Request
 from cqueue.replication.waiting import Waiting
@@ -82,6 +83,7 @@ class Replica:
         mode: how durable it is, for `status`.
         request_timeout_s: how long a request may take.
         bounds: how many jobs and bytes the cluster shall take in while this node leads.
+        events_max: how many of the newest changes are kept for those who follow them; 0: none.
         start: starts what is computed beside the loop.
     """
 
@@ -93,6 +95,7 @@ class Replica:
         mode: str,
         request_timeout_s: float,
         bounds: tuple[int, int] = (limits.JOBS_MAX_DEFAULT, limits.BYTES_MAX_DEFAULT),
+        events_max: int = 0,
         start: Start = Child,
     ) -> None:
         self.machine = StateMachine()
@@ -109,8 +112,10 @@ class Replica:
         self._batch_number = 0
         self._request_number = 0
         self._bounds = bounds
+        self._events_max = events_max
         self._bounds_again_s = 0.0
         self._draining = False
+        self._keep_feed()
         self._digests = Digests(session, clock, self.state, start)
         self._backups = Backups(clock, self.state, start)
         self._orders = Orders(session)
@@ -119,6 +124,7 @@ class Replica:
             protocol.BACKUP: self._backups,
             protocol.VERIFY: self._digests,
             protocol.ORDER: self._orders,
+            protocol.FOLLOW: Followers(clock, lambda: self.machine.feed),
         }
 
     def attach(self, consensus: Consensus) -> None:
@@ -324,6 +330,7 @@ class Replica:
             for request in batch.operations:
                 self._fail(request, protocol.UNKNOWN, _OUT_OF_SIGHT)
         else:
+            self._give_back_unwanted(batch, applied.results)
             for request, result in zip(batch.operations, applied.results, strict=True):
                 self._settle(request, result)
         for request in batch.queries:
@@ -336,6 +343,7 @@ class Replica:
             UnreadableSnapshot: it cannot be read; nothing was changed.
         """
         self.machine = StateMachine.restore(state)
+        self._keep_feed()
         for request in self._waiting.take_all_looks():
             self._answer_query(request)
         for number in [n for n in self._batches if self.machine.sessions.was_applied(self._session, n)]:
@@ -348,6 +356,10 @@ class Replica:
                     self._fail(request, protocol.UNKNOWN, _OUT_OF_SIGHT)
             for request in batch.queries:
                 self._answer_query(request)
+
+    def _keep_feed(self) -> None:
+        if self._events_max:
+            self.machine.keep_feed(self._events_max)
 
     def state(self) -> bytes:
         """The present state, encoded."""
@@ -362,6 +374,15 @@ class Replica:
             self._waiting.park(request)
         else:
             self._answer_result(request, result)
+
+    def _give_back_unwanted(self, batch: Batch, results: list[Result]) -> None:
+        """Give back the jobs of those who are gone; whoever has a key can still ask for them again."""
+        if not any(request.done for request in batch.operations):
+            return
+        for request, result, operation in zip(batch.operations, results, entry.decode(batch.data)[4], strict=True):
+            if request.done and isinstance(result, Dequeued) and result.jobs and not isinstance(operation, Keyed):
+                release = Release([Held(job.id, job.lease_token) for job in result.jobs])
+                self.submit(protocol.OPERATE, _encode(release), 0, lambda *_reply: None)
 
     def _wake(self, now_s: float) -> None:
         """Let waiting dequeues try again as there are jobs for them, before all that arrived since."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -26,7 +27,7 @@ from cqueue import protocol
 from cqueue.core import entry, invariants
 from cqueue.core.jobs import IN_PROGRESS
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Cancel, Keyed, Operation, PerJob, Purge, Redrive
+from cqueue.core.operations import Cancel, Dequeue, Held, Keyed, Operation, PerJob, Purge, Redrive, Release
 from cqueue.core.queries import Query
 from cqueue.core.results import Dequeued, Done, Enqueued, Page, Refusal, Result, Settled
 from cqueue.simulation.choices import number_of
@@ -74,6 +75,8 @@ class Replay:
         for position, (operation, result) in enumerate(zip(operations, results or (), strict=results is not None)):
             if number_of(operation):
                 self._note(operation, result, (index, position))
+            else:
+                self._check_leases(operation, result)
 
     def _note(self, operation: Operation, result: Result, place: Place) -> None:
         number, encoded = number_of(operation), encode(result)
@@ -200,6 +203,8 @@ def search(history: list[Asked], bounds: tuple[int, int] | None = None) -> list[
             calls.append(Call(asked.what, asked.asked_s, asked.answered_s, _timeless(show(decode(asked.body)))))
         elif asked.outcome != protocol.UNAVAILABLE and not isinstance(asked.what, Query):
             calls.append(Call(asked.what, asked.asked_s))
+            if isinstance(asked.what, Dequeue):
+                calls.append(Call(_GiveBack(asked.what.consumer), asked.asked_s))
     start = Model()
     start.jobs_max, start.bytes_max = bounds or (start.jobs_max, start.bytes_max)
     explained = is_linearizable(calls, _Queue(start), _step)
@@ -221,10 +226,22 @@ class _Queue:
         return hash(self._bytes)
 
 
-def _step(queue: _Queue, what: Operation | Query) -> tuple[_Queue, Any]:
+@dataclass(frozen=True, slots=True)
+class _GiveBack:
+    """What a replica does with the jobs of a dequeue whose client hung up, once it has them."""
+
+    consumer: str | None
+
+
+def _step(queue: _Queue, what: Operation | Query | _GiveBack) -> tuple[_Queue, Any]:
     if isinstance(what, Query):
         return queue, _timeless(queue.model.query(what))
     model = queue.model.copy()
+    if isinstance(what, _GiveBack):
+        of_the_lost = [job for job in model.jobs if job["status"] == IN_PROGRESS and job["consumer"] == what.consumer]
+        if not of_the_lost:
+            return queue, None
+        what = Release([Held(job["id"], job["lease_token"]) for job in of_the_lost])
     answer = model.perform_any(what)
     return _Queue(model), _timeless(answer)
 

@@ -209,7 +209,7 @@ def _with_jobs(operation: Any, jobs: list[Any]) -> Operation:
 
 
 def number_of(operation: Operation) -> int:
-    """The number in an operation; 0 for one that no client asked for."""
+    """The number in an operation; 0 for one that no client asked for: a replica gives back what nobody came to hold."""
     text: str | bytes | int | None = 0
     if isinstance(operation, Keyed):
         text = operation.key if isinstance(operation.operation, DropQueue) else number_of(operation.operation)
@@ -223,4 +223,4 @@ def number_of(operation: Operation) -> int:
         text = operation.jobs[-1].id - NOBODY
     elif isinstance(operation, Cancel | Redrive | Purge):
         text = operation.ids[-1] - NOBODY
-    return int(text or 0)
+    return max(int(text or 0), 0)

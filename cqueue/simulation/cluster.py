@@ -17,8 +17,9 @@ import pysyncobj.syncobj as pysyncobj_module
 from msgspec import Struct
 
 from cqueue.core import limits
+from cqueue.core.feed import Wanted
 from cqueue.errors import Unusable
-from cqueue.protocol import ADD
+from cqueue.protocol import ADD, encode
 from cqueue.replication import loop
 from cqueue.replication.consensus import TRAILING_ENTRIES, Consensus
 from cqueue.replication.journal import Entry, Journal
@@ -33,6 +34,7 @@ REQUEST_TIMEOUT_S: Final = 5.0
 ROUND_S_MIN, ROUND_S_MAX = 0.0002, 0.003
 """From news to the round that acts on it."""
 SKEW_MS_MAX: Final = 60_000
+EVENTS_MAX: Final = 100
 STATES_EVERY: Final = 50
 """States are compared at every index this divides."""
 
@@ -93,6 +95,7 @@ class Cluster:
         self.leaders: dict[int, str] = {}
         self.written: dict[tuple[int, int], bytes] = {}
         self.states: dict[int, int] = {}
+        self.told: dict[int, int] = {}
         self.broken: list[str] = []
         pysyncobj_module.random = world.random
         for node_id in self.ids:
@@ -115,6 +118,7 @@ class Cluster:
             mode="durable" if self.setup.durable else "replicated-memory",
             request_timeout_s=REQUEST_TIMEOUT_S,
             bounds=self.setup.bounds,
+            events_max=EVENTS_MAX,
             start=Inline,
         )
         kept = SimSnapshots(node.disk, self.world)
@@ -194,10 +198,10 @@ class Cluster:
         joining = [self.nodes[change.node] for change in changes if change.verb == ADD and change.node is not None]
         if self.nodes[node_id] not in members + joining:
             return True
-        # A node that is being added may be a member before this one is gone, or is gone itself.
         return (
             len(members) > 2  # noqa: PLR2004 - one of two is no minority
-            and all(node.stop_by_s is None for node in joining)
+            # A node that is being added counts for the majority before it can vote, if it fails right away.
+            and not joining
             and all(
                 node.consensus is not None and node.stop_by_s is None and not node.consensus.recovering
                 for node in members
@@ -289,6 +293,11 @@ class Cluster:
             if node.fails_to_apply:
                 node.fails_to_apply = False
                 raise Crashed
+            feed = node.replica.machine.feed
+            if feed is not None:
+                told = crc32(encode(feed.look(Wanted(), (index, 0))))
+                if self.told.setdefault(index, told) != told:
+                    self.broken.append(f"what {node.id} in life {node.lives} tells of index {index} differs")
             if index % STATES_EVERY == 0:
                 state = crc32(node.replica.state())
                 if self.states.setdefault(index, state) != state:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -21,8 +22,8 @@ from cqueue.simulation.world import World
 
 CLIENTS: Final = 6
 THINK_S: Final = 0.04
-PATIENCE_S: Final = 2.0
-"""A client that has heard nothing for this long goes on with something else."""
+PATIENCE_S: Final = (0.02, 2.0, 2.0, 2.0)
+"""A client that has heard nothing for this long hangs up, or waits in vain, and goes on with something else."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode: Callable[[bytes], Result] = msgspec.msgpack.Decoder(Result).decode
@@ -85,10 +86,15 @@ class Workload:
             self._learn(asked)
             go_on(self._world.expo(THINK_S))
 
-        self._world.after(PATIENCE_S + wait_ms / 1000, go_on, 0.0)
+        def lose_patience(hang_up: Callable[[], None]) -> None:
+            if not over[0] and chance.random() < 0.5:  # noqa: PLR2004
+                hang_up()
+            go_on(0.0)
+
         asked = Asked(number, node_id, what, self._world.now_s)
         self.history.append(asked)
-        submit(self._cluster, asked, wait_ms, on_answer)
+        hang_up = submit(self._cluster, asked, wait_ms, on_answer)
+        self._world.after(chance.choice(PATIENCE_S) + wait_ms / 1000, lose_patience, hang_up)
 
     def _once_more(self, asked: Asked) -> tuple[int, Operation] | None:
         """What a client does about an operation without a result: with a key always, else now and then."""
@@ -115,16 +121,20 @@ class Workload:
             self._choices.learn(decode(asked.body))
 
 
-def submit(cluster: Cluster, asked: Asked, wait_ms: int, on_answer: Callable[[Asked], None]) -> None:
-    """Send `asked` to its node, which is up; `on_answer` hears of it once it has its outcome."""
+def submit(cluster: Cluster, asked: Asked, wait_ms: int, on_answer: Callable[[Asked], None]) -> Callable[[], None]:
+    """Send `asked` to its node, which is up; `on_answer` hears of it once it has its outcome.
+
+    Returns what hangs up: the answer is not wanted any more, and will not come.
+    """
     replica = cluster.nodes[asked.node].replica
     if replica is None:
-        return
+        return lambda: None
 
     def reply(outcome: int, index: int, body: bytes) -> None:
         asked.answered_s, asked.outcome, asked.index, asked.body = cluster.world.now_s, outcome, index, body
         on_answer(asked)
 
     kind = protocol.QUERY if isinstance(asked.what, Query) else protocol.OPERATE
-    replica.submit(kind, encode(asked.what), wait_ms, reply)
+    request = replica.submit(kind, encode(asked.what), wait_ms, reply)
     cluster.wake(asked.node)
+    return partial(replica.cancel, request)

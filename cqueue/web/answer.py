@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -28,13 +28,16 @@ class Answer:
         body: JSON; it gets a line's end, so that a shell's prompt does not stick to it.
         index: the log index the answer reflects, None where the replica was not asked.
         headers: more headers.
+
+    on_lost: called when the answer could not be written, or not to its end.
     """
 
-    __slots__ = ("_body", "_headers", "_status")
+    __slots__ = ("_body", "_headers", "_status", "on_lost")
 
     def __init__(
         self, status: int, body: bytes, index: int | None = None, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
+        self.on_lost: Callable[[], None] | None = None
         self._status = _STATUS_LINES[status]
         self._headers = [*headers]
         self._body = body
@@ -47,7 +50,17 @@ class Answer:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Hand it to the server."""
         start_response(self._status, self._headers)
+        if self.on_lost is not None:
+            return self._written(self.on_lost)
         return () if environ["REQUEST_METHOD"] == "HEAD" else (self._body,)
+
+    def _written(self, on_lost: Callable[[], None]) -> Iterator[bytes]:
+        try:
+            yield self._body
+        except GeneratorExit:
+            # The server asks for the next part when it has written this one; it gave up instead.
+            on_lost()
+            raise
 
     def response(self) -> Response:
         """The same as Flask wants it."""

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, MapAdapter
 
 from cqueue.errors import CqueueError
-from cqueue.web import backup, cluster, members, problems
+from cqueue.web import backup, cluster, events, members, problems
 from cqueue.web.asking import Desk
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
@@ -64,6 +64,7 @@ def create_app(link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None 
     for routes in (job_routes, LookRoutes(desk), QueueRoutes(desk)):
         routes.add_to(app)
     cluster.add_routes(app, link)
+    events.add_routes(app, link)
     members.add_routes(app, link, body_bytes_max=body_bytes_max)
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=spool_dir)
     app.register_error_handler(Problem, _show)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import gevent
 from flask import Response, request
 
-from cqueue.core.operations import Operation
+from cqueue.core.jobs import Job
+from cqueue.core.operations import Held, Operation, Release
 from cqueue.core.queries import Query
 from cqueue.core.results import Refusal
+from cqueue.errors import CqueueError
 from cqueue.protocol import AWAIT, OPERATE, QUERY, RESULT, encode
 from cqueue.web import body, headers, parameters
 from cqueue.web.headers import OnceOperation
 from cqueue.web.link import ReplicaLink
 from cqueue.web.parameters import Parameters
+from cqueue.web.presence import Presence
 from cqueue.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -44,9 +49,19 @@ class Desk:
         decode: Callable[[bytes], T | Refusal],
         operation: OnceOperation,
         wait_ms: int = 0,
+        caller: Presence | None = None,
     ) -> tuple[T, int]:
-        """Do it, once if the request has an `Idempotency-Key`."""
-        return self.ask(decode, OPERATE, headers.under_key(environ, operation), wait_ms)
+        """Do it, once if the request has an `Idempotency-Key`; do not wait any longer once `caller` has left."""
+        return self.ask(decode, OPERATE, headers.under_key(environ, operation), wait_ms, caller)
+
+    def give_back(self, jobs: list[Job]) -> None:
+        """Give back jobs that nobody came to hold. Where that fails, their leases run out."""
+        release = Release([Held(job.id, job.lease_token) for job in jobs])
+        gevent.spawn(self._try, release)
+
+    def _try(self, operation: Release) -> None:
+        with suppress(CqueueError):
+            self._link.ask(OPERATE, encode(operation))
 
     def ask(
         self,
@@ -54,13 +69,14 @@ class Desk:
         kind: int,
         asked: Operation | Query,
         wait_ms: int = 0,
+        caller: Presence | None = None,
     ) -> tuple[T, int]:
         """Send `asked`, wait for its result.
 
         Raises:
             Problem: the replica refused it, or could not do it.
         """
-        _, outcome, index, data = self._link.ask(kind, encode(asked), wait_ms)
+        _, outcome, index, data = self._link.ask(kind, encode(asked), wait_ms, caller)
         if outcome != RESULT:
             raise Problem.of_failure(data, index)
         result = decode(data)

@@ -1,4 +1,4 @@
-"""Request headers that mean something to the queue: `Consumer-Id` and `Idempotency-Key`."""
+"""Request headers that mean something to the queue: `Consumer-Id`, `Idempotency-Key`, and `Prefer` on dequeue."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cqueue.core import limits
 from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, PerJob, SetQueue
 from cqueue.errors import Refused
 from cqueue.protocol import encode
+from cqueue.web.shapes.fields import WAIT_S_MAX
 
 OnceOperation = Enqueue | Dequeue | PerJob | SetQueue | DropQueue
 """What can be done once under a key."""
@@ -18,6 +19,7 @@ _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 """A string of RFC 8941, 3.3.3."""
 _BARE: Final = re.compile(r"[!#-+\--~]+")
 """Printable characters without a space, a quote or a comma."""
+_WAIT: Final = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(?=[,;]|$)', re.IGNORECASE)
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 
 
@@ -38,6 +40,20 @@ def consumer(environ: dict[str, Any]) -> str | None:
     if not 1 <= len(name) <= limits.CONSUMER_CHARS_MAX or not name.isprintable():
         raise Refused(f"the header Consumer-Id takes 1 to {limits.CONSUMER_CHARS_MAX} printable characters")
     return str(name)
+
+
+def preferred_wait(environ: dict[str, Any]) -> tuple[int, tuple[tuple[str, str], ...]]:
+    """How long to wait, in ms, by `Prefer: wait=` (RFC 7240, 4.3), and what to say of it; 60 seconds at most."""
+    wait = _WAIT.search(environ.get("HTTP_PREFER", ""))
+    if wait is None:
+        return 0, ()
+    seconds = min(int(wait[1]), WAIT_S_MAX)
+    return seconds * 1000, (("Preference-Applied", f"wait={seconds}"),)
+
+
+def has_key(environ: dict[str, Any]) -> bool:
+    """Whether the request is to be done once under an `Idempotency-Key`."""
+    return "HTTP_IDEMPOTENCY_KEY" in environ
 
 
 def under_key(environ: dict[str, Any], operation: OnceOperation) -> Operation:

@@ -14,6 +14,7 @@ from cqueue.errors import Refused
 from cqueue.web import by_filter, headers
 from cqueue.web.answer import Answer
 from cqueue.web.asking import Desk, flask_view
+from cqueue.web.presence import Presence
 from cqueue.web.problems import Problem
 from cqueue.web.shapes import dequeue, enqueue, job, verbs
 from cqueue.web.shapes.filters import Filter
@@ -56,12 +57,22 @@ class JobRoutes:
         """Hand out one job or many, waiting for the first one if asked to."""
         data = self._desk.read(environ)
         operation, many, wait_ms = dequeue.operation_of(data, headers.consumer(environ))
-        dequeued, index = self._desk.operate(environ, dequeue.decode, operation, wait_ms)
-        if many:
-            return Answer(200, job.jobs_json(dequeued.jobs), index)
-        if not dequeued.jobs:
-            return Answer(204, b"", index)
-        return Answer(200, job.job_json(dequeued.jobs[0]), index)
+        more: tuple[tuple[str, str], ...] = ()
+        if wait_ms is None:
+            wait_ms, more = headers.preferred_wait(environ)
+        caller = Presence(environ)
+        dequeued, index = self._desk.operate(environ, dequeue.decode, operation, wait_ms, caller)
+        jobs = dequeued.jobs
+        if jobs and not caller.is_there() and not headers.has_key(environ):
+            self._desk.give_back(jobs)
+            jobs = []
+        if not jobs and not many:
+            return Answer(204, b"", index, more)
+        answer = Answer(200, job.jobs_json(jobs) if many else job.job_json(jobs[0]), index, more)
+        if jobs and not headers.has_key(environ):
+            # With a key the caller can still ask for them again.
+            answer.on_lost = partial(self._desk.give_back, jobs)
+        return answer
 
     def one(self, environ: WSGIEnvironment, job_id: int, verb: str) -> Answer:
         """Do what `verb` says to the job in the path."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Any, Final
 
 import gevent
@@ -19,7 +20,8 @@ from gevent import socket
 from gevent.hub import Waiter
 
 from cqueue.errors import CqueueError, OutcomeUnknown, Unavailable
-from cqueue.protocol import CANCEL, DRAIN, OPERATE, ORDER, FrameError, FrameReader, parse_reply, request
+from cqueue.protocol import CANCEL, DRAIN, OPERATE, ORDER, STOP, FrameError, FrameReader, parse_reply, request
+from cqueue.web.presence import Presence
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +71,10 @@ class ReplicaLink:
 
     # -- what routes call ----------------------------------------------------------------------
 
-    def ask(self, kind: int, body: bytes = b"", wait_ms: int = 0) -> Reply:
+    def ask(self, kind: int, body: bytes = b"", wait_ms: int = 0, caller: Presence | None = None) -> Reply:
         """Send one request and wait for its reply `(request_id, outcome, index, body)`.
+
+        If `caller` leaves, a request that waits is answered as if its wait were over.
 
         Raises:
             Unavailable: the replica is not there; nothing was done.
@@ -86,12 +90,16 @@ class ReplicaLink:
         waiter: Waiter[Reply] = Waiter(self._hub)
         self._waiting[request_id] = (waiter, kind, time.monotonic() + self._deadline_s + wait_ms / 1000)
         self._send(request(request_id, kind, body, wait_ms))
+        watcher = caller and wait_ms and caller.watch(partial(self._stop_waiting, request_id))
         try:
             return waiter.get()
         except BaseException:
             # Still listed: nobody answered, this greenlet is being killed. The replica shall not go on for it.
             self._cancel(request_id)
             raise
+        finally:
+            if watcher:
+                watcher.close()
 
     def drain(self) -> None:
         """Have all waiting dequeues answered now; later ones do not wait."""
@@ -207,6 +215,10 @@ class ReplicaLink:
             self._drop(f"the replica sent {error}")
 
     # -- requests nobody answers -----------------------------------------------------------------
+
+    def _stop_waiting(self, request_id: int) -> None:
+        if request_id in self._waiting and self._socket is not None:
+            self._send(request(request_id, STOP))
 
     def _cancel(self, request_id: int) -> None:
         if self._waiting.pop(request_id, None) is not None and self._socket is not None:

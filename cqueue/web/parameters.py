@@ -101,6 +101,15 @@ class Parameters:
             raise Refused(f"the parameter wait is a number of seconds from 0 to {fields.WAIT_S_MAX}")
         return fields.ms(float(text))
 
+    def job(self) -> int | None:
+        """The id of a job."""
+        text = self.one("job")
+        if text is None:
+            return None
+        if not re.fullmatch("[1-9][0-9]{0,18}", text) or int(text) > fields.ID_MAX:
+            raise Refused(f"the parameter job is a job's id, from 1 to {fields.ID_MAX}")
+        return int(text)
+
     def queue(self) -> str | None:
         """The name of a queue."""
         name = self.one("queue")

@@ -35,6 +35,7 @@ class Kind:
 KINDS: Final[dict[str, Kind]] = {
     "invalid_json": Kind(400, "The body is not JSON"),
     "not_found": Kind(404, "Not found"),
+    "events_off": Kind(404, "This node keeps no events"),
     "queue_not_found": Kind(404, "There is no such queue"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "not_in_progress": Kind(409, "Nobody holds the job"),
@@ -52,6 +53,7 @@ KINDS: Final[dict[str, Kind]] = {
     "no_majority": Kind(409, "The change could not be committed"),
     "not_caught_up": Kind(409, "The node did not catch up"),
     "gone": Kind(410, "The job is no longer kept"),
+    "events_gone": Kind(410, "The events are no longer kept"),
     "body_too_large": Kind(413, "The body is too large"),
     "unsupported_media_type": Kind(415, "The content type is not JSON"),
     "invalid_field": Kind(422, "A field is wrong"),
@@ -59,6 +61,7 @@ KINDS: Final[dict[str, Kind]] = {
     "internal": Kind(500, "Internal error"),
     "queue_full": Kind(503, "The queue is full", 5),
     "keys_full": Kind(503, "No more keys can be remembered", 5),
+    "too_many_followers": Kind(503, "Too many follow the events", 1),
     "busy": Kind(503, "This node is at it already", 5),
     "backup_failed": Kind(503, "The backup could not be made", 10),
     "index_not_reached": Kind(503, "This node is not that far yet", 1),

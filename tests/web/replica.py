@@ -135,7 +135,7 @@ class StandInReplica:
                 if self._dropping.is_set():
                     self._close_all(selector)
                     self._dropping.clear()
-                self._wake(everybody=False)
+                self._wake()
             self._close_all(selector)
 
     def _read(self, selector: selectors.BaseSelector, connection: socket.socket) -> None:
@@ -155,10 +155,8 @@ class StandInReplica:
 
     def _take(self, connection: socket.socket, request_id: int, kind: int, wait_ms: int, body: bytes) -> None:
         self.kinds.append(kind)
-        if kind == protocol.CANCEL:
-            self._parked = [parked for parked in self._parked if parked.request_id != request_id]
-        elif kind == protocol.DRAIN:
-            self._wake(everybody=True)
+        if kind in {protocol.CANCEL, protocol.DRAIN, protocol.STOP}:
+            self._end_waits(kind, request_id)
         elif self.silent:
             return
         elif self.failure is not None and not self.failure_after:
@@ -179,7 +177,15 @@ class StandInReplica:
                 self._parked.append(parked)
             else:
                 self._send(connection, request_id, result)
-                self._wake(everybody=False)
+                self._wake()
+
+    def _end_waits(self, kind: int, request_id: int) -> None:
+        if kind == protocol.CANCEL:
+            self._parked = [parked for parked in self._parked if parked.request_id != request_id]
+        for parked in self._parked:
+            if kind == protocol.DRAIN or parked.request_id == request_id:
+                parked.until = 0.0
+        self._wake()
 
     def _run_errand(self, connection: socket.socket, request_id: int, kind: int, body: bytes) -> None:
         index = self.machine.applied_index
@@ -208,7 +214,7 @@ class StandInReplica:
         assert results is not None
         return protocol.encode(results[0])
 
-    def _wake(self, *, everybody: bool) -> None:
+    def _wake(self) -> None:
         """Answer those whose job or whose time has come."""
         now = time.monotonic()
         for parked in list(self._parked):
@@ -217,7 +223,7 @@ class StandInReplica:
                 result = self._look(parked.body)
             elif self._has_a_job_for(parked):
                 result = self._apply(parked.body)
-            if everybody or parked.until <= now or not self._is_worth_waiting(parked, result):
+            if parked.until <= now or not self._is_worth_waiting(parked, result):
                 self._parked.remove(parked)
                 self._send(parked.connection, parked.request_id, result)
 

@@ -163,3 +163,29 @@ def test_a_consumer_waits_for_what_it_wants(web: Web, replica: StandInReplica) -
         web.given_jobs(type="X")
         web.given_jobs(queue="a", type="X")
         assert waiting.result().json["id"] == 3
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [
+        ("wait=0", "wait=0"),
+        ("respond-async, wait=1", "wait=1"),
+        ('WAIT = "1"; x=y', "wait=1"),
+        ("wait=99", "wait=60"),
+        ("handling=strict", None),
+        ("await=1", None),
+        ("wait=-1", None),
+        ("wait=x", None),
+    ],
+)
+def test_a_preference_can_ask_to_wait(web: Web, prefer: str, applied: str | None) -> None:
+    """RFC 7240: what is understood is said to be; what is not is ignored."""
+    web.given_jobs()
+    reply = web.send("POST", "/jobs/dequeue", None, Prefer=prefer)
+    assert (reply.status, reply.headers.get("Preference-Applied")) == (200, applied)
+
+
+def test_the_body_counts_more_than_a_preference(web: Web) -> None:
+    """Whoever says `wait` in both meant the body."""
+    reply = web.send("POST", "/jobs/dequeue", {"wait": 0}, Prefer="wait=60")
+    assert (reply.status, "Preference-Applied" in reply.headers) == (204, False)

@@ -20,7 +20,7 @@ class DequeueBody(Struct, forbid_unknown_fields=True):
 
     count: Annotated[int, Meta(ge=1, le=limits.DEQUEUE_JOBS_MAX)] | UnsetType = UNSET
     lease_seconds: fields.LeaseSeconds | UnsetType = UNSET
-    wait: fields.WaitSeconds = 0.0
+    wait: fields.WaitSeconds | UnsetType = UNSET
     queue: fields.QueueName | UnsetType = UNSET
     queues: fields.QueueNames | UnsetType = UNSET
     type: fields.TypeName | UnsetType = UNSET
@@ -32,8 +32,8 @@ _decode_body = msgspec.json.Decoder(DequeueBody).decode
 decode = msgspec.msgpack.Decoder(Refusal | Dequeued).decode
 
 
-def operation_of(data: bytes, consumer: str | None) -> tuple[Dequeue, bool, int]:
-    """The operation, whether `count` was given, and how long to wait in ms."""
+def operation_of(data: bytes, consumer: str | None) -> tuple[Dequeue, bool, int | None]:
+    """The operation, whether `count` was given, and how long to wait in ms; None: nothing is said of it."""
     asked = body.decode(_decode_body, data) if data else DequeueBody()
     many = asked.count is not UNSET
     return (
@@ -46,7 +46,7 @@ def operation_of(data: bytes, consumer: str | None) -> tuple[Dequeue, bool, int]
             fields.tags_of(asked.tags, "/tags"),
         ),
         many,
-        fields.ms(asked.wait),
+        None if asked.wait is UNSET else fields.ms(asked.wait),
     )
 
 

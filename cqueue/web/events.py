@@ -1,0 +1,138 @@
+"""`GET /events`: every change of every job, as Server-Sent Events (WHATWG HTML, 9.2).
+
+The id of an event is its place in the log, `<index>.<position>`, the same on every node. So a client
+that lost its connection goes on with any node where it left off. Changes are fetched when the client
+has taken those before: nothing is buffered for one that is slow, until the node's window has moved on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from flask import Response, request
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cqueue.core.feed import Changed, Followed, Place, Wanted, decode_followed
+from cqueue.core.jobs import Status
+from cqueue.errors import CqueueError, Refused
+from cqueue.protocol import FOLLOW, RESULT, encode
+from cqueue.web.link import ReplicaLink
+from cqueue.web.parameters import Parameters
+from cqueue.web.presence import Presence
+from cqueue.web.problems import Problem
+from cqueue.web.shapes.fields import time_text
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+HEARTBEAT_S: Final = 15
+"""Something is sent at least this often, so that whatever is in between keeps the connection open."""
+RETRY_MS: Final = 1_000
+"""After how long a client shall connect again."""
+STALLED_S_MAX: Final = 60
+"""A client that takes nothing for this long is left."""
+
+_PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,9})")
+_HELLO: Final = f"retry: {RETRY_MS}\n\n".encode()
+
+
+class EventAnswer(Struct, omit_defaults=True):
+    """One change, and the job right after it; attempt, lease_token and consumer are of its last hand-out."""
+
+    event: str
+    id: int
+    status: Status
+    queue: str
+    type: str
+    at: str
+    attempt: int = 0
+    lease_token: int = 0
+    consumer: str | None = None
+    error: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def add_routes(app: Flask, link: ReplicaLink) -> None:
+    """Add the route to `app`; it asks the replica at the other end of `link`."""
+
+    def follow(wanted: Wanted, wait_s: int, caller: Presence) -> tuple[Followed, int]:
+        _, outcome, index, data = link.ask(FOLLOW, encode(wanted), wait_s * 1000, caller)
+        if outcome != RESULT:
+            raise Problem.of_failure(data, index)
+        return decode_followed(data), index
+
+    def stream(wanted: Wanted, followed: Followed, caller: Presence) -> Iterator[bytes]:
+        yield _HELLO
+        while True:
+            yield _text(followed)
+            try:
+                followed, _ = follow(replace(wanted, after=followed.after), HEARTBEAT_S, caller)
+            except (CqueueError, Problem) as error:
+                yield _end(error.code, error.detail)
+                return
+            if not caller.is_there():
+                return
+            if link.draining:
+                yield _end("shutting_down", "this node is shutting down")
+                return
+
+    @app.get("/events")
+    def events() -> Response:
+        wanted, caller = _wanted(request.environ), Presence(request.environ)
+        followed, index = follow(wanted, 0, caller)
+        caller.give_up_after(STALLED_S_MAX)
+        response = Response(stream(wanted, followed, caller), 200, mimetype="text/event-stream")
+        # Neither a cache nor a proxy (nginx) shall keep events back.
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"
+        response.headers["X-Cqueue-Index"] = str(index)
+        return response
+
+
+def _wanted(environ: dict[str, Any]) -> Wanted:
+    given = Parameters(environ)
+    after = given.one("after")
+    wanted = Wanted(queue=given.queue(), types=given.types(), statuses=given.statuses(), id=given.job())
+    given.end()
+    last = environ.get("HTTP_LAST_EVENT_ID")
+    if last:
+        return replace(wanted, after=_place(last, "the header Last-Event-ID"))
+    return wanted if after is None else replace(wanted, after=_place(after, "the parameter after"))
+
+
+def _place(text: str, where: str) -> Place:
+    place = _PLACE.fullmatch(text)
+    if place is None:
+        raise Refused(f"{where} is the id of an event, such as 17.2; 0.0 is before all of them")
+    return int(place[1]), int(place[2])
+
+
+def _text(followed: Followed) -> bytes:
+    """The changes, and how far that is: a client that reconnects says so, even if it wanted none of the last ones."""
+    parts = [b"id: %d.%d\ndata: %b\n\n" % (one.index, one.position, _encode(_answer(one))) for one in followed.changes]
+    return b"".join((*parts, b": so far\nid: %d.%d\n\n" % followed.after))
+
+
+def _answer(changed: Changed) -> EventAnswer:
+    return EventAnswer(
+        changed.event,
+        changed.id,
+        changed.status,
+        changed.queue,
+        changed.type,
+        time_text(changed.at_ms),
+        changed.attempt,
+        changed.lease_token,
+        changed.consumer,
+        changed.error,
+    )
+
+
+def _end(code: str, detail: str) -> bytes:
+    return b"event: end\ndata: %b\n\n" % _encode({"code": code, "detail": detail})
