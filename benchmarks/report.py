@@ -49,6 +49,8 @@ def what_of(row: Row) -> str:
         return f"lifecycle by {int(row.what.removeprefix('batch-')):,}"
     if row.what == "enqueue-leader":
         return "enqueue, at the leader"
+    if row.what == "stream":
+        return "lifecycles over a WebSocket"
     return row.what
 
 

@@ -49,11 +49,12 @@ class Row(Struct):
     """One thing measured, against the bare route measured just before and just after it.
 
     stage: "one", "three", "one-durable" or "three-durable". what: "enqueue", "dequeue", "conclude",
-    "enqueue-leader" or "batch-<jobs>", the last being a whole lifecycle in three requests.
+    "enqueue-leader", "batch-<jobs>": a whole lifecycle in three requests, or "stream": whole lifecycles over one
+    WebSocket.
     clients, bare_clients: how many loaded cqueue and the bare route. ratio: jobs per bare request,
     the median of `ratios`. p50_ratio: median of the ratios of p50. *_ms: latency of one request,
-    or of the three requests of a batch's lifecycle, as the client sees it. *_cpu_us: server CPU
-    per job, over all processes of all nodes; replica_cpu_us is the part of Raft and queue.
+    of the three of a batch's lifecycle, or of a thousand lifecycles of a stream, as the client sees it.
+    *_cpu_us: server CPU per job, over all processes of all nodes; replica_cpu_us is the part of Raft and queue.
     client_cpu_share: the load generator's part of all CPU used meanwhile.
     """
 
@@ -149,6 +150,16 @@ _RULES: Final = [
             value=_ratio,
         )
         for stage, nodes, bound in (("one", "one node", 25), ("three", "three nodes", 8))
+    ),
+    *(
+        _Rule(
+            f"{nodes}, one WebSocket: whole lifecycles per bare request",
+            [key_of(stage, "stream", 1)],
+            bound,
+            at_least=True,
+            value=_ratio,
+        )
+        for stage, nodes, bound in (("one", "one node", 12), ("three", "three nodes", 4))
     ),
     _Rule(
         "three nodes, enqueue, 1 client: p50 / bare p50",

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Final
 
-from benchmarks import bare, load, servers, workload
+from benchmarks import bare, load, servers, streaming, workload
 from benchmarks.load import Address
 from benchmarks.results import Row, key_of
 from benchmarks.servers import Cpu, Server
@@ -42,7 +42,7 @@ class Cell:
     @property
     def requests(self) -> int:
         """How many requests make one latency."""
-        return 1 if self.batch == 1 else 3
+        return 3 if self.what.startswith("batch") else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ def _groups(nodes: int) -> tuple[Group, ...]:
     for clients in CLIENTS_BATCHES:
         cells = [Cell(f"batch-{batch}", clients, batch) for batch in BATCHES]
         groups.append(Group(BARE_CLIENTS_BATCHES, tuple(cells)))
+    groups.append(Group(BARE_CLIENTS_BATCHES, (Cell("stream", 1, streaming.CREDIT),)))
     return tuple(groups)
 
 
@@ -204,7 +205,11 @@ class Stand:
         # A client alone talks to a follower, which most nodes are; the leader is the last of the nodes.
         nodes = self._nodes[-1:] if cell.at_leader else self._nodes
         prepared = int(_PREPARED * self._bare_per_s * self._slice_s) + cell.clients
-        if cell.batch > 1:
+        if cell.what == "stream":
+            sample = self._stream(nodes[0])
+            books.enqueued += sample.jobs
+            books.concluded += sample.jobs
+        elif cell.batch > 1:
             sample, _ = self._slice(nodes, cell.clients, workload.lifecycle(cell.batch), cell.requests)
             books.enqueued += sample.jobs
             books.concluded += sample.jobs
@@ -223,6 +228,13 @@ class Stand:
             sample, _ = self._slice(nodes, cell.clients, scripts, cell.requests)
             books.enqueued += sample.jobs
         return sample
+
+    def _stream(self, target: Server) -> Sample:
+        before: list[Cpu] = []
+        found = streaming.run(target.address, self._slice_s, lambda: before.append(servers.cpu_of(self._nodes)))
+        server_cpu = servers.cpu_of(self._nodes) - before[0]
+        self._on_slice()
+        return Sample(found.jobs, found.rate_per_s, sorted(found.latencies_s[0]), server_cpu, found.cpu_s)
 
     def _slice(
         self, targets: list[Server], clients: int, scripts: load.Scripts, requests: int

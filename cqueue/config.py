@@ -91,6 +91,12 @@ class Settings:
         100_000, "Newest changes of jobs this node keeps for GET /events; 0: none.", low=0, high=10_000_000
     )
     connections_max: int = _setting(10_000, "Open HTTP connections per web process.", low=1, high=1_000_000)
+    stream_silence_s: int = _setting(
+        20,
+        "Seconds a WebSocket may be silent, or take nothing, before the node doubts that it is there.",
+        low=1,
+        high=3600,
+    )
     request_timeout_s: int = _setting(
         10, "Seconds until a request that got no outcome is answered 503 or 504.", low=1, high=300
     )

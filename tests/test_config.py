@@ -89,6 +89,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "max_jobs": 7,
         "max_bytes": 4_000_000,
         "events_max": 1_000,
+        "stream_silence_s": 30,
         "connections_max": 10,
         "request_timeout_s": 5,
         "election_ms_min": 400,

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, MapAdapter
 
 from cqueue.errors import CqueueError
-from cqueue.web import backup, cluster, events, members, problems
+from cqueue.web import backup, cluster, events, members, problems, stream
 from cqueue.web.asking import Desk
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
@@ -47,12 +47,15 @@ class _Application(Flask):
         return MapAdapter(self.url_map, "", "/", "", "http", request.path, request.method)
 
 
-def create_app(link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None = None) -> Flask:
+def create_app(
+    link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None = None, stream_silence_s: int = 20
+) -> Flask:
     """The application over the replica at the other end of `link`.
 
     Args:
         link: the connection to this node's replica.
         body_bytes_max: larger request bodies get 413.
+        stream_silence_s: see `cqueue.web.websocket`.
         spool_dir: where a backup is until it is sent; None: where temporary files are.
     """
     app = _Application("cqueue", static_folder=None)
@@ -65,6 +68,7 @@ def create_app(link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None 
         routes.add_to(app)
     cluster.add_routes(app, link)
     events.add_routes(app, link)
+    stream.add_routes(app, desk, link, message_bytes_max=body_bytes_max, silence_s=stream_silence_s)
     members.add_routes(app, link, body_bytes_max=body_bytes_max)
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=spool_dir)
     app.register_error_handler(Problem, _show)

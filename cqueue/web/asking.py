@@ -79,10 +79,7 @@ class Desk:
         _, outcome, index, data = self._link.ask(kind, encode(asked), wait_ms, caller)
         if outcome != RESULT:
             raise Problem.of_failure(data, index)
-        result = decode(data)
-        if isinstance(result, Refusal):
-            raise Problem(result.code, result.detail, index=index)
-        return result, index
+        return result_of(decode, data, index), index
 
     def kind_of_look(self, given: Parameters) -> int:
         """See the function of that name."""
@@ -91,6 +88,18 @@ class Desk:
     def look(self, decode: Callable[[bytes], T | Refusal], query: Query) -> tuple[T, int]:
         """Ask the latest there is."""
         return self.ask(decode, QUERY, query)
+
+
+def result_of(decode: Callable[[bytes], T | Refusal], data: bytes, index: int) -> T:
+    """The result in an answer that reflects `index`.
+
+    Raises:
+        Problem: it is a refusal.
+    """
+    result = decode(data)
+    if isinstance(result, Refusal):
+        raise Problem(result.code, result.detail, index=index)
+    return result
 
 
 def kind_of_look(link: ReplicaLink, given: Parameters) -> int:

@@ -72,4 +72,9 @@ def under_key(environ: dict[str, Any], operation: OnceOperation) -> Operation:
             f"the header Idempotency-Key takes 1 to {limits.KEY_CHARS_MAX} printable ASCII characters, "
             "in double quotes or without spaces, quotes and commas"
         )
+    return once(key, operation)
+
+
+def once(key: str, operation: OnceOperation) -> Keyed:
+    """The operation, done once under `key`."""
     return Keyed(key, sha256(encode(operation)).digest(), operation)

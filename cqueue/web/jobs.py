@@ -50,8 +50,8 @@ class JobRoutes:
         operation, many = enqueue.operation_of(self._desk.read(environ))
         enqueued, index = self._desk.operate(environ, enqueue.decode, operation)
         location = () if many else (("Location", f"/jobs/{enqueued.ids[0]}"),)
-        status = 201 if len(enqueued.duplicates) < len(enqueued.ids) else 200
-        return Answer(status, enqueue.answer_json(enqueued, many=many), index, location)
+        status, body = enqueue.answer(enqueued, many=many)
+        return Answer(status, body, index, location)
 
     def dequeue(self, environ: WSGIEnvironment) -> Answer:
         """Hand out one job or many, waiting for the first one if asked to."""

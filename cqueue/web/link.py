@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import gevent
 from gevent import socket
@@ -27,6 +28,17 @@ log = logging.getLogger(__name__)
 
 Reply = tuple[int, int, int, bytes]
 """`(request_id, outcome, log index, body)`, see cqueue.protocol."""
+
+
+class Receiver(Protocol):
+    """Takes what comes of one request, in the event loop, where it must not wait. gevent's `Waiter` is one."""
+
+    def switch(self, reply: Reply) -> Any:
+        """The reply."""
+
+    def throw(self, error: CqueueError) -> Any:
+        """There is none."""
+
 
 READ_BYTES: Final = 256 * 1024
 UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -45,8 +57,9 @@ _SWEEP_S: Final = 1.0
 class ReplicaLink:
     """The client end of `cqueue.protocol`. For greenlets of one thread.
 
-    waiting: {request_id: (waiter, kind, deadline on the monotonic clock)}; outgoing: frames of this
+    waiting: {request_id: (receiver, kind, deadline on the monotonic clock)}; outgoing: frames of this
     turn of the loop; rest: what the last write could not place; unsent_bytes: the size of both.
+    on_drain: called when `drain` is.
     """
 
     def __init__(self, path: str, *, request_timeout_s: float) -> None:
@@ -57,7 +70,7 @@ class ReplicaLink:
         self._watchers: tuple[Any, ...] = ()
         self._reader = FrameReader()
         self._received = memoryview(bytearray(READ_BYTES))
-        self._waiting: dict[int, tuple[Any, int, float]] = {}
+        self._waiting: dict[int, tuple[Receiver, int, float]] = {}
         self._outgoing: list[bytes] = []
         self._rest = memoryview(b"")
         self._unsent_bytes = 0
@@ -65,6 +78,7 @@ class ReplicaLink:
         self._last_id = 0
         self._closed = False
         self.draining = False
+        self.on_drain: set[Callable[[], None]] = set()
         self._sweep = self._hub.loop.timer(_SWEEP_S, repeat=_SWEEP_S, ref=False)
         self._sweep.start(self._expire)
         self._connector = gevent.spawn(self._connect)
@@ -80,17 +94,9 @@ class ReplicaLink:
             Unavailable: the replica is not there; nothing was done.
             OutcomeUnknown: the connection broke, or time ran out, with an OPERATE or ORDER on its way.
         """
-        if self._socket is None:
-            raise Unavailable("this node's replica is not answering", code="not_ready")
-        if self._unsent_bytes > UNSENT_BYTES_MAX:
-            raise Unavailable("this node's replica is behind with its work", code="not_ready")
-        if self.draining:
-            wait_ms = 0
-        self._last_id = request_id = self._last_id + 1 if self._last_id < _REQUEST_ID_MAX else 1
         waiter: Waiter[Reply] = Waiter(self._hub)
-        self._waiting[request_id] = (waiter, kind, time.monotonic() + self._deadline_s + wait_ms / 1000)
-        self._send(request(request_id, kind, body, wait_ms))
-        watcher = caller and wait_ms and caller.watch(partial(self._stop_waiting, request_id))
+        request_id = self.post(waiter, kind, body, wait_ms)
+        watcher = caller and wait_ms and caller.watch(partial(self.stop, request_id))
         try:
             return waiter.get()
         except BaseException:
@@ -101,11 +107,35 @@ class ReplicaLink:
             if watcher:
                 watcher.close()
 
+    def post(self, receiver: Receiver, kind: int, body: bytes = b"", wait_ms: int = 0) -> int:
+        """Send one request and do not wait: `receiver` gets the reply or the error. The id of the request.
+
+        Raises:
+            Unavailable: the replica is not there; nothing was done.
+        """
+        if self._socket is None:
+            raise Unavailable("this node's replica is not answering", code="not_ready")
+        if self._unsent_bytes > UNSENT_BYTES_MAX:
+            raise Unavailable("this node's replica is behind with its work", code="not_ready")
+        if self.draining:
+            wait_ms = 0
+        self._last_id = request_id = self._last_id + 1 if self._last_id < _REQUEST_ID_MAX else 1
+        self._waiting[request_id] = (receiver, kind, time.monotonic() + self._deadline_s + wait_ms / 1000)
+        self._send(request(request_id, kind, body, wait_ms))
+        return request_id
+
+    def stop(self, request_id: int) -> None:
+        """Have a request answered as if its wait were over."""
+        if request_id in self._waiting and self._socket is not None:
+            self._send(request(request_id, STOP))
+
     def drain(self) -> None:
         """Have all waiting dequeues answered now; later ones do not wait."""
         self.draining = True
         if self._socket is not None:
             self._send(request(0, DRAIN))
+        for notice in tuple(self.on_drain):
+            notice()
 
     def close(self) -> None:
         """Give the connection up; requests on their way end as when it breaks."""
@@ -158,8 +188,8 @@ class ReplicaLink:
         if not self._closed:
             log.warning("replica_disconnected requests_on_their_way=%d why=%r", len(waiting), why)
             self._connector = gevent.spawn(self._connect)
-        for waiter, kind, _ in waiting.values():
-            self._hub.loop.run_callback(waiter.throw, _lost(kind, why))
+        for receiver, kind, _ in waiting.values():
+            self._hub.loop.run_callback(receiver.throw, _lost(kind, why))
 
     # -- bytes in and out, all in the hub --------------------------------------------------------
 
@@ -208,17 +238,13 @@ class ReplicaLink:
         try:
             for frame in self._reader.feed(self._received[:size]):
                 reply = parse_reply(frame)
-                waiter = waiting.pop(reply[0], None)
-                if waiter is not None:
-                    waiter[0].switch(reply)
+                waits = waiting.pop(reply[0], None)
+                if waits is not None:
+                    waits[0].switch(reply)
         except FrameError as error:
             self._drop(f"the replica sent {error}")
 
     # -- requests nobody answers -----------------------------------------------------------------
-
-    def _stop_waiting(self, request_id: int) -> None:
-        if request_id in self._waiting and self._socket is not None:
-            self._send(request(request_id, STOP))
 
     def _cancel(self, request_id: int) -> None:
         if self._waiting.pop(request_id, None) is not None and self._socket is not None:
@@ -226,10 +252,10 @@ class ReplicaLink:
 
     def _expire(self) -> None:
         now = time.monotonic()
-        for request_id, (waiter, kind, deadline) in list(self._waiting.items()):
+        for request_id, (receiver, kind, deadline) in list(self._waiting.items()):
             if deadline <= now:
                 self._cancel(request_id)
-                waiter.throw(_lost(kind, "this node's replica did not answer in time"))
+                receiver.throw(_lost(kind, "this node's replica did not answer in time"))
 
 
 def _lost(kind: int, why: str) -> CqueueError:

@@ -34,9 +34,11 @@ class Kind:
 
 KINDS: Final[dict[str, Kind]] = {
     "invalid_json": Kind(400, "The body is not JSON"),
+    "invalid_handshake": Kind(400, "It is no WebSocket handshake"),
     "not_found": Kind(404, "Not found"),
     "events_off": Kind(404, "This node keeps no events"),
     "queue_not_found": Kind(404, "There is no such queue"),
+    "unknown_verb": Kind(404, "There is no such verb"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "not_in_progress": Kind(409, "Nobody holds the job"),
     "change_in_progress": Kind(409, "Another change is under way", 1),
@@ -58,6 +60,7 @@ KINDS: Final[dict[str, Kind]] = {
     "unsupported_media_type": Kind(415, "The content type is not JSON"),
     "invalid_field": Kind(422, "A field is wrong"),
     "key_reused": Kind(422, "The key belongs to another request"),
+    "upgrade_required": Kind(426, "It takes a WebSocket"),
     "internal": Kind(500, "Internal error"),
     "queue_full": Kind(503, "The queue is full", 5),
     "keys_full": Kind(503, "No more keys can be remembered", 5),
@@ -138,18 +141,34 @@ def render(problem: Problem, path: str, request_id: str) -> tuple[int, list[tupl
     """The answer as `(status, headers, body)`; `path` is the request's path, decoded."""
     kind = KINDS[problem.code]
     headers = [("Content-Type", CONTENT_TYPE), ("X-Request-Id", request_id)]
-    if kind.retry_after_s is not None:
-        headers.append(("Retry-After", str(problem.retry_after_s or kind.retry_after_s)))
+    retry_s = retry_after_s(problem)
+    if retry_s is not None:
+        headers.append(("Retry-After", str(retry_s)))
+    if problem.code == "upgrade_required":
+        headers.append(("Upgrade", "websocket"))
     if problem.index is not None:
         headers.append(("X-Cqueue-Index", str(problem.index)))
-    body = ProblemBody(
-        type=f"urn:cqueue:problem:{problem.code}",
-        title=kind.title,
-        status=kind.status,
-        detail=problem.detail,
-        instance=quote(path),
-        code=problem.code,
-        request_id=request_id,
-        pointer=problem.pointer,
+    return kind.status, headers, body_of(problem, path, request_id) + b"\n"
+
+
+def retry_after_s(problem: Problem) -> int | None:
+    """After how many seconds it is worth another try; None: it is no use."""
+    default_s = KINDS[problem.code].retry_after_s
+    return default_s and (problem.retry_after_s or default_s)
+
+
+def body_of(problem: Problem, path: str, request_id: str) -> bytes:
+    """The JSON of a problem; `path` is the request's path, decoded."""
+    kind = KINDS[problem.code]
+    return _encode(
+        ProblemBody(
+            type=f"urn:cqueue:problem:{problem.code}",
+            title=kind.title,
+            status=kind.status,
+            detail=problem.detail,
+            instance=quote(path),
+            code=problem.code,
+            request_id=request_id,
+            pointer=problem.pointer,
+        )
     )
-    return kind.status, headers, _encode(body) + b"\n"

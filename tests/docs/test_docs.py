@@ -19,13 +19,13 @@ from cqueue.cli import main
 from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
 from cqueue.replication import connection, link, loop, refusals, transport
-from cqueue.web import backup, body, by_filter, server
+from cqueue.web import backup, body, by_filter, conversation, outbox, server, websocket
 from cqueue.web import cluster as web_cluster
 from cqueue.web.app import create_app
 from cqueue.web.link import ReplicaLink
 from cqueue.web.looking import LIST_TIME_S_MAX
 from cqueue.web.problems import KINDS
-from cqueue.web.shapes import dequeue, enqueue, fields, filters, job, looking, queues, verbs
+from cqueue.web.shapes import dequeue, enqueue, fields, filters, job, looking, queues, stream, verbs
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -235,6 +235,21 @@ def test_no_relative_link_is_dead(path: Path) -> None:
         if fragment:
             anchors = {anchor_of(heading) for heading in sections_of(file.read_text(encoding="utf-8"))}
             assert fragment in anchors, f"{target}: no such heading"
+
+
+def test_the_figures_of_the_stream_are_the_ones_in_force() -> None:
+    """What a client of `GET /stream` must know of bounds is written down as it is."""
+    text = " ".join(sections_of(PROTOCOL)["GET /stream"].split())
+    for figure in (
+        f"0 to {stream.CREDIT_MAX:,}",
+        f"1 to 86,400 | {stream.GRACE_S_DEFAULT} |",
+        f"string of up to {stream.MESSAGE_ID_CHARS_MAX} characters",
+        f"while {conversation.OPEN_MESSAGES_MAX:,} messages are unanswered",
+        f"leaves {outbox.UNSENT_BYTES_MAX // (1024 * 1024)} MiB of answers",
+        f"cut to {websocket.REASON_BYTES_MAX} bytes",
+        f"| {conversation.STALLED} |",
+    ):
+        assert figure in text, figure
 
 
 SHAPES: dict[str, Any] = {

@@ -15,17 +15,22 @@ from cqueue.web import body
 from cqueue.web.shapes import fields
 
 
-class DequeueBody(Struct, forbid_unknown_fields=True):
-    """What to hand out. Without `count` the answer is one bare job. `wait`: seconds, may be fractional."""
+class WishBody(Struct, forbid_unknown_fields=True):
+    """Which jobs, and for how long."""
 
-    count: Annotated[int, Meta(ge=1, le=limits.DEQUEUE_JOBS_MAX)] | UnsetType = UNSET
     lease_seconds: fields.LeaseSeconds | UnsetType = UNSET
-    wait: fields.WaitSeconds | UnsetType = UNSET
     queue: fields.QueueName | UnsetType = UNSET
     queues: fields.QueueNames | UnsetType = UNSET
     type: fields.TypeName | UnsetType = UNSET
     types: fields.TypeNames | UnsetType = UNSET
     tags: fields.Tags | UnsetType = UNSET
+
+
+class DequeueBody(WishBody):
+    """What to hand out. Without `count` the answer is one bare job. `wait`: seconds, may be fractional."""
+
+    count: Annotated[int, Meta(ge=1, le=limits.DEQUEUE_JOBS_MAX)] | UnsetType = UNSET
+    wait: fields.WaitSeconds | UnsetType = UNSET
 
 
 _decode_body = msgspec.json.Decoder(DequeueBody).decode
@@ -36,20 +41,22 @@ def operation_of(data: bytes, consumer: str | None) -> tuple[Dequeue, bool, int 
     """The operation, whether `count` was given, and how long to wait in ms; None: nothing is said of it."""
     asked = body.decode(_decode_body, data) if data else DequeueBody()
     many = asked.count is not UNSET
-    return (
-        Dequeue(
-            1 if asked.count is UNSET else asked.count,
-            fields.ms(asked.lease_seconds),
-            consumer,
-            _queues(asked),
-            fields.types_of(asked.type, asked.types, "") or None,
-            fields.tags_of(asked.tags, "/tags"),
-        ),
-        many,
-        None if asked.wait is UNSET else fields.ms(asked.wait),
+    count = 1 if asked.count is UNSET else asked.count
+    return wish(asked, count, consumer), many, None if asked.wait is UNSET else fields.ms(asked.wait)
+
+
+def wish(said: WishBody, count: int, consumer: str | None) -> Dequeue:
+    """The operation that hands out `count` such jobs."""
+    return Dequeue(
+        count,
+        fields.ms(said.lease_seconds),
+        consumer,
+        _queues(said),
+        fields.types_of(said.type, said.types, "") or None,
+        fields.tags_of(said.tags, "/tags"),
     )
 
 
-def _queues(asked: DequeueBody) -> tuple[str, ...]:
-    said = fields.one_or_many(asked.queue, asked.queues, "queue", "queues", "")
-    return tuple(dict.fromkeys(fields.check_queue(name, place) for name, place in said)) or (DEFAULT_QUEUE,)
+def _queues(said: WishBody) -> tuple[str, ...]:
+    names = fields.one_or_many(said.queue, said.queues, "queue", "queues", "")
+    return tuple(dict.fromkeys(fields.check_queue(name, place) for name, place in names)) or (DEFAULT_QUEUE,)

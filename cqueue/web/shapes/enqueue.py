@@ -165,8 +165,9 @@ decode = msgspec.msgpack.Decoder(Refusal | Enqueued).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def answer_json(enqueued: Enqueued, *, many: bool) -> bytes:
-    """The answer to an enqueue."""
+def answer(enqueued: Enqueued, *, many: bool) -> tuple[int, bytes]:
+    """The status and the body of the answer to an enqueue: 201 if a job was added, 200 if all were there already."""
+    status = 201 if len(enqueued.duplicates) < len(enqueued.ids) else 200
     if many:
-        return _encode(EnqueuedManyAnswer(enqueued.ids, enqueued.duplicates))
-    return _encode(EnqueuedAnswer(enqueued.ids[0], bool(enqueued.duplicates)))
+        return status, _encode(EnqueuedManyAnswer(enqueued.ids, enqueued.duplicates))
+    return status, _encode(EnqueuedAnswer(enqueued.ids[0], bool(enqueued.duplicates)))
