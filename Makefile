@@ -13,7 +13,7 @@ SECONDS ?= 60
 NODES ?= 3
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit simulate docker faults bench scale soak lock changelog clean
+.PHONY: help run cluster test lint format types layers unit simulate docker browser faults bench scale soak lock changelog clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,13 +42,17 @@ layers: $(DEV)
 
 unit: $(DEV)
 	$(BIN)/pytest -n 2 tests/core --cov=cqueue.core --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/pytest -n 2 --ignore=tests/core --ignore=tests/docker tests
+	$(BIN)/pytest -n 2 --ignore=tests/core --ignore=tests/docker --ignore=tests/browser tests
 
 simulate: $(READY) ## run thousands of simulated clusters: SEEDS=1-2000 SECONDS=60 NODES=3
 	$(BIN)/cqueue simulate --seed $(SEEDS) --seconds $(SECONDS) --nodes $(NODES)
 
 docker: $(DEV) ## tests with a real Docker engine
 	tests/docker/engine.sh $(BIN)/pytest -m docker tests/docker
+
+browser: $(DEV) ## tests with pages in a real browser
+	tests/browser/chromium.sh
+	$(BIN)/pytest -m browser tests/browser
 
 bench: $(DEV) ## measure this machine; prints ratios, writes bench-results.json
 	$(BIN)/python -m benchmarks.bench

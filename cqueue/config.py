@@ -26,10 +26,13 @@ SETTINGS_ORIGINAL: Final = ("addr", "port", "log_level")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 FSYNC_MODES: Final = ("always", "interval", "never")
 SECRET_CHARS_MIN: Final = 32
+ANY_ORIGIN: Final = "*"
 _PORT_MAX: Final = 65535
 EXIT_CONFIG: Final = 2
 """Exit code when a setting is wrong, as for a wrong flag."""
 
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9]\d{0,4}))?")
+_PORT_DEFAULTS: Final = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):(?P<port>\d{1,5})")
 
 
@@ -89,6 +92,11 @@ class Settings:
     )
     events_max: int = _setting(
         100_000, "Newest changes of jobs this node keeps for GET /events; 0: none.", low=0, high=10_000_000
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        (),
+        "Origins whose pages may call this node from a browser, such as https://app.example, comma-separated; *: all.",
+        metavar="ORIGIN,...",
     )
     connections_max: int = _setting(10_000, "Open HTTP connections per web process.", low=1, high=1_000_000)
     stream_silence_s: int = _setting(
@@ -189,7 +197,7 @@ def _parse(spec: Mapping[str, Any], kind: type, source: str, value: Any) -> Any:
     if kind is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-            raise _wrong(f"{source}: {value!r} is not a list of addresses")
+            raise _wrong(f"{source}: {value!r} is not {spec['metavar']}")
         return tuple(item.strip() for item in items if item.strip())
     if not isinstance(value, str):
         raise _wrong(f"{source}: {value!r} is not text")
@@ -207,11 +215,20 @@ def is_address(text: str) -> bool:
     return match is not None and 0 < int(match["port"]) <= _PORT_MAX
 
 
+def is_origin(text: str) -> bool:
+    """Whether it is an origin exactly as browsers send it: lower case, without a default port, a path or a slash."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None or match["port"] is None:
+        return match is not None
+    return int(match["port"]) <= _PORT_MAX and int(match["port"]) != _PORT_DEFAULTS.get(match["scheme"])
+
+
 def _check(settings: Settings) -> Settings:
     for name, addresses in (("raft_addr", (settings.raft_addr,)), ("peers", settings.peers)):
         for address in addresses:
             if address and not is_address(address):
                 raise _wrong(f"{flag_of(name)}: {address!r} is not host:port")
+    _check_origins(settings.allowed_origins)
     if len(set(settings.peers)) != len(settings.peers) or settings.raft_addr in settings.peers:
         raise _wrong("--peers: names a node twice, or this node itself; list only the others, once each")
     if settings.heartbeat_ms * 3 >= settings.election_ms_min or settings.election_ms_min >= settings.election_ms_max:
@@ -230,6 +247,17 @@ def _check(settings: Settings) -> Settings:
                 "make one with `openssl rand -hex 32 > secret` and pass --cluster-secret-file secret"
             )
     return settings if secret == settings.cluster_secret else _with_secret(settings, secret)
+
+
+def _check_origins(origins: tuple[str, ...]) -> None:
+    for origin in origins:
+        if origin != ANY_ORIGIN and not is_origin(origin):
+            raise _wrong(
+                f"--allowed-origins: {origin!r} is not an origin as browsers send it, such as https://app.example "
+                "or http://localhost:8080: lower case, no path, no slash at the end, no default port"
+            )
+    if ANY_ORIGIN in origins and len(origins) > 1:
+        raise _wrong(f"--allowed-origins: {ANY_ORIGIN} allows all; name it alone, or leave it out")
 
 
 def _secret(settings: Settings) -> str:

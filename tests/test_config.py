@@ -90,6 +90,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "max_bytes": 4_000_000,
         "events_max": 1_000,
         "stream_silence_s": 30,
+        "allowed_origins": "https://app.example,http://localhost:8080",
         "connections_max": 10,
         "request_timeout_s": 5,
         "election_ms_min": 400,
@@ -97,6 +98,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "heartbeat_ms": 50,
     }
     value = values[spec.name]
+    is_list = isinstance(spec.default, tuple)
     needed: Mapping[str, Any] = MEMBER if spec.name == "peers" else TLS if spec.name in TLS else {}
     rest = {name: given for name, given in needed.items() if name != spec.name}
     config = tmp_path / "one.toml"
@@ -108,7 +110,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
     by_named_file = load(rest, {"CQUEUE_CONFIG": str(config)})
 
     assert by_flag == by_variable == by_file == by_named_file
-    assert getattr(by_flag, spec.name) == (tuple(value.split(",")) if spec.name == "peers" else value)
+    assert getattr(by_flag, spec.name) == (tuple(value.split(",")) if is_list else value)
 
 
 def test_peers_may_be_a_list_in_the_file(tmp_path: Path) -> None:
@@ -119,6 +121,24 @@ def test_peers_may_be_a_list_in_the_file(tmp_path: Path) -> None:
     in_flag = load({**MEMBER, "peers": " node2:4000 , node3:4000, "}, {})
 
     assert in_file.peers == in_flag.peers == ("node2:4000", "node3:4000")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "*",
+        "https://app.example",
+        "http://localhost:8080",
+        "https://app.example:80",
+        "http://127.0.0.1:443",
+        "http://[::1]:3000",
+        "https://xn--tda.example",
+        "chrome-extension://abcdefgh",
+    ],
+)
+def test_origins_are_given_as_browsers_send_them(given: str) -> None:
+    """They are compared letter by letter, so what could never match is refused, and the rest is taken."""
+    assert load({"allowed_origins": given}, {}).allowed_origins == (given,)
 
 
 def test_the_secret_is_read_from_its_file_without_the_line_end(tmp_path: Path) -> None:
@@ -174,6 +194,28 @@ def test_addresses_may_be_in_brackets_for_ipv6() -> None:
         ("raft_addr", "node1:65536", "'node1:65536' is not host:port"),
         ("raft_addr", "::1:4000", "'::1:4000' is not host:port"),
         ("peers", "node2:4000,node3", "'node3' is not host:port"),
+        *(
+            ("allowed_origins", value, f"{value.rpartition(',')[2]!r} is not an origin as browsers send it")
+            for value in (
+                "app.example",
+                "null",
+                "https://",
+                "https://app.example/",
+                "https://app.example/path",
+                "https://App.example",
+                "HTTPS://app.example",
+                "https://app.example:443",
+                "http://app.example:80",
+                "https://app.example:0",
+                "https://app.example:08",
+                "https://app.example:65536",
+                "https://user@app.example",
+                "https://*.example",
+                "https://\u00fc.example",
+                "https://app.example,localhost:8080",
+            )
+        ),
+        ("allowed_origins", "*,https://app.example", "* allows all; name it alone, or leave it out"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_it_came_by(name: str, value: str, words: str) -> None:
@@ -182,7 +224,7 @@ def test_a_wrong_value_is_refused_by_the_name_it_came_by(name: str, value: str, 
 
     assert by_flag.startswith(flag_of(name))
     assert words in by_flag
-    if name not in {"raft_addr", "peers"}:
+    if name not in {"raft_addr", "peers", "allowed_origins"}:
         assert refusal({}, {variable_of(name): value}).startswith(variable_of(name))
 
 
@@ -194,7 +236,7 @@ def test_a_wrong_value_is_refused_by_the_name_it_came_by(name: str, value: str, 
         ("port = true\n", "port: True is not a whole number"),
         ("port = 3000.0\n", "port: 3000.0 is not a whole number"),
         ("addr = 1\n", "addr: 1 is not text"),
-        ("peers = [1]\n", "peers: [1] is not a list of addresses"),
+        ("peers = [1]\n", "peers: [1] is not HOST:PORT,..."),
         ("[server]\nport = 1\n", "'server' is no setting"),
         ("port = \n", "not TOML"),
     ],

@@ -12,12 +12,14 @@ from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, MapAdapter
 
+from cqueue.config import Settings
 from cqueue.errors import CqueueError
 from cqueue.web import backup, cluster, events, members, problems, stream
 from cqueue.web.asking import Desk
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
 from cqueue.web.looking import LookRoutes
+from cqueue.web.origins import Origins
 from cqueue.web.problems import Problem
 from cqueue.web.queues import QueueRoutes
 from cqueue.web.shapes.fields import ID_MAX
@@ -47,17 +49,9 @@ class _Application(Flask):
         return MapAdapter(self.url_map, "", "/", "", "http", request.path, request.method)
 
 
-def create_app(
-    link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None = None, stream_silence_s: int = 20
-) -> Flask:
-    """The application over the replica at the other end of `link`.
-
-    Args:
-        link: the connection to this node's replica.
-        body_bytes_max: larger request bodies get 413.
-        stream_silence_s: see `cqueue.web.websocket`.
-        spool_dir: where a backup is until it is sent; None: where temporary files are.
-    """
+def create_app(link: ReplicaLink, settings: Settings) -> Flask:
+    """The application over the replica at the other end of `link`."""
+    body_bytes_max = settings.body_bytes_max
     app = _Application("cqueue", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
     app.url_map.converters["id"] = _IdConverter
@@ -68,14 +62,14 @@ def create_app(
         routes.add_to(app)
     cluster.add_routes(app, link)
     events.add_routes(app, link)
-    stream.add_routes(app, desk, link, message_bytes_max=body_bytes_max, silence_s=stream_silence_s)
+    stream.add_routes(app, desk, link, message_bytes_max=body_bytes_max, silence_s=settings.stream_silence_s)
     members.add_routes(app, link, body_bytes_max=body_bytes_max)
-    backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=spool_dir)
+    backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=settings.data_dir or None)
     app.register_error_handler(Problem, _show)
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)
     app.register_error_handler(Exception, _show_unexpected)
-    app.wsgi_app = ShortWay(app, job_routes)  # type: ignore[method-assign]
+    app.wsgi_app = Origins(app, ShortWay(app, job_routes), settings.allowed_origins)  # type: ignore[method-assign]
     return app
 
 

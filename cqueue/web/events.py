@@ -8,7 +8,7 @@ has taken those before: nothing is buffered for one that is slow, until the node
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,12 +23,13 @@ from cqueue.protocol import FOLLOW, RESULT, encode
 from cqueue.web.link import ReplicaLink
 from cqueue.web.parameters import Parameters
 from cqueue.web.presence import Presence
-from cqueue.web.problems import Problem
+from cqueue.web.problems import KINDS, Problem
 from cqueue.web.shapes.fields import time_text
 
 if TYPE_CHECKING:
     from flask import Flask
 
+CONTENT_TYPE: Final = "text/event-stream"
 HEARTBEAT_S: Final = 15
 """Something is sent at least this often, so that whatever is in between keeps the connection open."""
 RETRY_MS: Final = 1_000
@@ -61,18 +62,12 @@ _encode = msgspec.json.Encoder().encode
 def add_routes(app: Flask, link: ReplicaLink) -> None:
     """Add the route to `app`; it asks the replica at the other end of `link`."""
 
-    def follow(wanted: Wanted, wait_s: int, caller: Presence) -> tuple[Followed, int]:
-        _, outcome, index, data = link.ask(FOLLOW, encode(wanted), wait_s * 1000, caller)
-        if outcome != RESULT:
-            raise Problem.of_failure(data, index)
-        return decode_followed(data), index
-
     def stream(wanted: Wanted, followed: Followed, caller: Presence) -> Iterator[bytes]:
         yield _HELLO
         while True:
             yield _text(followed)
             try:
-                followed, _ = follow(replace(wanted, after=followed.after), HEARTBEAT_S, caller)
+                followed, _ = _follow(link, replace(wanted, after=followed.after), HEARTBEAT_S, caller)
             except (CqueueError, Problem) as error:
                 yield _end(error.code, error.detail)
                 return
@@ -85,14 +80,33 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
     @app.get("/events")
     def events() -> Response:
         wanted, caller = _wanted(request.environ), Presence(request.environ)
-        followed, index = follow(wanted, 0, caller)
+        try:
+            followed, index = _follow(link, wanted, 0, caller)
+        except (CqueueError, Problem) as error:
+            if not _would_give_up(error.code):
+                raise
+            return _answer_with((_HELLO, _end(error.code, error.detail)))
         caller.give_up_after(STALLED_S_MAX)
-        response = Response(stream(wanted, followed, caller), 200, mimetype="text/event-stream")
-        # Neither a cache nor a proxy (nginx) shall keep events back.
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"
+        response = _answer_with(stream(wanted, followed, caller))
         response.headers["X-Cqueue-Index"] = str(index)
         return response
+
+
+def _follow(link: ReplicaLink, wanted: Wanted, wait_s: int, caller: Presence) -> tuple[Followed, int]:
+    _, outcome, index, data = link.ask(FOLLOW, encode(wanted), wait_s * 1000, caller)
+    if outcome != RESULT:
+        raise Problem.of_failure(data, index)
+    return decode_followed(data), index
+
+
+def _would_give_up(code: str) -> bool:
+    """Whether the caller ought to come again, and would not: an EventSource does only after a 200 (HTML, 9.2.3)."""
+    return KINDS[code].retry_after_s is not None and request.headers.get("Accept") == CONTENT_TYPE
+
+
+def _answer_with(events: Iterable[bytes]) -> Response:
+    # Neither a cache nor a proxy (nginx) shall keep events back.
+    return Response(events, 200, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, mimetype=CONTENT_TYPE)
 
 
 def _wanted(environ: dict[str, Any]) -> Wanted:

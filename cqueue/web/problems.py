@@ -35,6 +35,7 @@ class Kind:
 KINDS: Final[dict[str, Kind]] = {
     "invalid_json": Kind(400, "The body is not JSON"),
     "invalid_handshake": Kind(400, "It is no WebSocket handshake"),
+    "origin_not_allowed": Kind(403, "The page's origin is not allowed"),
     "not_found": Kind(404, "Not found"),
     "events_off": Kind(404, "This node keeps no events"),
     "queue_not_found": Kind(404, "There is no such queue"),

@@ -126,12 +126,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
 
     def load(self) -> Flask:
         self._link = ReplicaLink(self._replica_path, request_timeout_s=self._settings.request_timeout_s)
-        return create_app(
-            self._link,
-            body_bytes_max=self._settings.body_bytes_max,
-            spool_dir=self._settings.data_dir or None,
-            stream_silence_s=self._settings.stream_silence_s,
-        )
+        return create_app(self._link, self._settings)
 
     def drain(self) -> None:
         """Have everything that waits answered; called by the worker on its way out."""

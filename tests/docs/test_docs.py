@@ -19,7 +19,7 @@ from cqueue.cli import main
 from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
 from cqueue.replication import connection, link, loop, refusals, transport
-from cqueue.web import backup, body, by_filter, conversation, outbox, server, websocket
+from cqueue.web import backup, body, by_filter, conversation, origins, outbox, server, websocket
 from cqueue.web import cluster as web_cluster
 from cqueue.web.app import create_app
 from cqueue.web.link import ReplicaLink
@@ -96,7 +96,7 @@ def given_routes(socket_path: Path) -> set[str]:
     try:
         return {
             f"{method} {web_cluster.placeholders(rule.rule)}"
-            for rule in create_app(link, body_bytes_max=1024).url_map.iter_rules()
+            for rule in create_app(link, config.Settings(body_bytes_max=1024)).url_map.iter_rules()
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         }
     finally:
@@ -167,7 +167,15 @@ def test_the_limits_of_the_http_api_have_their_figures() -> None:
     assert rows["making a backup"] == f"{backup.BACKUP_S_MAX} seconds"
     assert rows["a client that takes nothing of a backup"] == f"{backup.STALLED_S_MAX} seconds"
     assert rows["`wait` of a comparison"] == f"{backup.VERIFY_S_MAX} seconds"
+    assert rows["what a browser remembers of a preflight"] == f"{origins.PREFLIGHT_S:,} seconds"
     assert rows["idle keep-alive connection"] == f"{server.KEEPALIVE_S} seconds"
+
+
+def test_the_headers_that_pages_may_use_are_named() -> None:
+    """Those that they may send, and those that they may read."""
+    section = sections_of(PROTOCOL)["From a browser"]
+    names = {*origins.REQUEST_HEADERS, *origins.ANSWER_HEADERS, f"{origins.PREFLIGHT_S:,} seconds"}
+    assert {name for name in names if name not in section} == set()
 
 
 def test_the_limits_of_the_links_have_their_figures() -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gevent
 import pytest
 
 from cqueue import protocol
+from cqueue.config import Settings
 from cqueue.errors import Unavailable
+from cqueue.web.app import create_app
 from cqueue.web.link import ReplicaLink
 from tests.support import eventually
 from tests.web.replica import StandInReplica
 from tests.web.web import Web
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +100,17 @@ def ask_until_connected(link: ReplicaLink) -> None:
                 gevent.sleep(0.01)
             else:
                 return
+
+
+@contextmanager
+def given_app(*allowed_origins: str) -> Iterator[Flask]:
+    """An application in front of an empty queue of its own."""
+    with tempfile.TemporaryDirectory(prefix="cqueue-") as name:
+        replica = StandInReplica(Path(name) / "replica.sock")
+        replica.start()
+        try:
+            with closing(ReplicaLink(str(replica.path), request_timeout_s=10)) as link:
+                ask_until_connected(link)
+                yield create_app(link, Settings(body_bytes_max=1_024, allowed_origins=allowed_origins))
+        finally:
+            replica.stop()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 import cqueue
+from cqueue.config import Settings
 from cqueue.web.app import create_app
 from cqueue.web.link import ReplicaLink
 from tests.web.replica import READY
@@ -50,7 +51,7 @@ def test_a_web_process_is_alive_whatever_the_replica_does(web: Web) -> None:
 @pytest.mark.parametrize("path", ["/readyz", "/healthz"])
 def test_a_node_that_stops_is_not_ready(link: ReplicaLink, path: str) -> None:
     """503 shutting_down, so that a load balancer looks elsewhere."""
-    client = create_app(link, body_bytes_max=1024).test_client()
+    client = create_app(link, Settings(body_bytes_max=1024)).test_client()
     assert client.get(path).status_code == 200
     link.drain()
     answer = client.get(path)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
 
 from flask import Flask
 from werkzeug.test import Client
 
-from cqueue.web.app import create_app
-from cqueue.web.link import ReplicaLink
-from tests.web.conftest import ask_until_connected
-from tests.web.replica import StandInReplica
+from tests.web.conftest import given_app
 
 TIME = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"')
 JSON = "application/json"
@@ -71,20 +65,6 @@ REQUESTS = [
     ("POST", "/jobs/dequeue", b'{"count":1000}', {"Content-Type": JSON}),
     ("POST", "/jobs/dequeue", None, {}),
 ]
-
-
-@contextmanager
-def given_app() -> Iterator[Flask]:
-    """An application in front of an empty queue of its own."""
-    with tempfile.TemporaryDirectory(prefix="cqueue-") as name:
-        replica = StandInReplica(Path(name) / "replica.sock")
-        replica.start()
-        try:
-            with closing(ReplicaLink(str(replica.path), request_timeout_s=10)) as link:
-                ask_until_connected(link)
-                yield create_app(link, body_bytes_max=1_024)
-        finally:
-            replica.stop()
 
 
 def answers_of(client: Client) -> Iterator[tuple[str, str, list[tuple[str, str]], bytes]]:
