@@ -13,7 +13,7 @@ SECONDS ?= 60
 NODES ?= 3
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit simulate docker browser faults bench scale soak lock changelog clean
+.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser faults bench scale soak lock changelog clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,7 +42,13 @@ layers: $(DEV)
 
 unit: $(DEV)
 	$(BIN)/pytest -n 2 tests/core --cov=cqueue.core --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/pytest -n 2 --ignore=tests/core --ignore=tests/docker --ignore=tests/browser tests
+	$(BIN)/pytest -n 2 -m "not contract" --ignore=tests/core --ignore=tests/docker --ignore=tests/browser tests
+
+contract: $(DEV) ## write docs/openapi.json anew
+	$(BIN)/python -m tests.contract.write
+
+probe: $(DEV) ## ask a served node for a minute whether it keeps its contract
+	$(BIN)/pytest -m contract tests/contract
 
 simulate: $(READY) ## run thousands of simulated clusters: SEEDS=1-2000 SECONDS=60 NODES=3
 	$(BIN)/cqueue simulate --seed $(SEEDS) --seconds $(SECONDS) --nodes $(NODES)

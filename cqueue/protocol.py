@@ -33,10 +33,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 OPERATE: Final = 1
 QUERY: Final = 2
@@ -69,6 +69,24 @@ _REQUEST = struct.Struct(">IIBI")
 _REPLY = struct.Struct(">IIBQ")
 
 
+def _one_of(*words: str) -> Meta:
+    return Meta(extra_json_schema={"enum": [*words]})
+
+
+# What of this is shown to clients as it is (`GET /cluster` and its like) says which words it may be.
+NodeId = Annotated[
+    str,
+    Meta(
+        description="a node's `host:port` for the other nodes",
+        examples=["127.0.0.1:4001"],
+        extra_json_schema={"pattern": "^[^:/]+:[0-9]{1,5}$"},
+    ),
+]
+Index = Annotated[int, Meta(ge=0, description="of an entry of the log", examples=[3])]
+Role = Annotated[str, _one_of("leader", "follower", "candidate")]
+Mode = Annotated[str, _one_of("memory", "replicated-memory", "durable")]
+
+
 class Failure(Struct, array_like=True, frozen=True):
     """Why there is no result. `retry_after_s` counts from now; 0: at once."""
 
@@ -78,21 +96,21 @@ class Failure(Struct, array_like=True, frozen=True):
 
 
 class Member(Struct, frozen=True):
-    """One node as this node sees it. state: "self", "connected" or "disconnected"."""
+    """One node as this node sees it."""
 
-    id: str
-    state: str
+    id: NodeId
+    state: Annotated[str, _one_of("self", "connected", "disconnected")]
 
 
 class Change(Struct, frozen=True):
-    """A change of the members, or of the leader, that the leader is about. verb: "add", "remove" or "transfer".
+    """A change of the members, or of the leader, that the leader is about.
 
     phase: "catching up" (the new node gets the log), "committing", or "handing over" (leadership).
     """
 
-    verb: str
-    node: str | None
-    phase: str
+    verb: Annotated[str, _one_of(ADD, REMOVE, TRANSFER)]
+    node: NodeId | None
+    phase: Annotated[str, _one_of("catching up", "committing", "handing over")]
 
 
 class Order(Struct, frozen=True):
@@ -111,21 +129,21 @@ class Order(Struct, frozen=True):
 class Ordered(Struct, frozen=True):
     """How the cluster is after an order."""
 
-    members: list[str]
-    leader: str | None
+    members: list[NodeId]
+    leader: NodeId | None
 
 
 class NodeStatus(Struct, frozen=True):
     """What `GET /cluster` shows, and whether `/readyz` says yes (`not_ready` is None then)."""
 
-    node: str
-    role: str
-    leader: str | None
+    node: NodeId
+    role: Role
+    leader: NodeId | None
     term: int
-    commit_index: int
-    applied_index: int
+    commit_index: Index
+    applied_index: Index
     members: list[Member]
-    mode: str
+    mode: Mode
     not_ready: str | None
     change: Change | None = None
 
@@ -136,9 +154,9 @@ class MemberDigest(Struct, frozen=True):
     state: "equal"; "differs"; "busy": it could not compute one just then; "silent": none came in time.
     """
 
-    id: str
-    state: str
-    digest: str
+    id: NodeId
+    state: Annotated[str, _one_of("equal", "differs", "busy", "silent")]
+    digest: Annotated[str, Meta(examples=["b3a04d2c" * 8])]
 
 
 class Verdict(Struct, frozen=True):
@@ -147,8 +165,8 @@ class Verdict(Struct, frozen=True):
     result: "equal", "differ", or "incomplete": nothing differs, but not every member said something.
     """
 
-    index: int
-    result: str
+    index: Index
+    result: Annotated[str, _one_of("equal", "differ", "incomplete")]
     members: list[MemberDigest]
 
 

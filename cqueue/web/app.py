@@ -14,7 +14,7 @@ from werkzeug.routing import BaseConverter, MapAdapter
 
 from cqueue.config import Settings
 from cqueue.errors import CqueueError
-from cqueue.web import backup, cluster, events, members, problems, stream
+from cqueue.web import backup, cluster, docs, events, members, openapi, problems, stream
 from cqueue.web.asking import Desk
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
@@ -65,6 +65,8 @@ def create_app(link: ReplicaLink, settings: Settings) -> Flask:
     stream.add_routes(app, desk, link, message_bytes_max=body_bytes_max, silence_s=settings.stream_silence_s)
     members.add_routes(app, link, body_bytes_max=body_bytes_max)
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=settings.data_dir or None)
+    openapi.add_routes(app)
+    docs.add_routes(app)
     app.register_error_handler(Problem, _show)
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
 from flask import Response, request
+from msgspec import UNSET
 
 from cqueue.core.jobs import Job
 from cqueue.core.operations import Held, Operation, Release
@@ -16,9 +17,10 @@ from cqueue.core.results import Refusal
 from cqueue.errors import CqueueError
 from cqueue.protocol import AWAIT, OPERATE, QUERY, RESULT, encode
 from cqueue.web import body, headers, parameters
+from cqueue.web.contract import Call, promises
 from cqueue.web.headers import OnceOperation
 from cqueue.web.link import ReplicaLink
-from cqueue.web.parameters import Parameters
+from cqueue.web.parameters import LookParameters
 from cqueue.web.presence import Presence
 from cqueue.web.problems import Problem
 
@@ -81,7 +83,7 @@ class Desk:
             raise Problem.of_failure(data, index)
         return result_of(decode, data, index), index
 
-    def kind_of_look(self, given: Parameters) -> int:
+    def kind_of_look(self, given: LookParameters) -> int:
         """See the function of that name."""
         return kind_of_look(self._link, given)
 
@@ -102,25 +104,23 @@ def result_of(decode: Callable[[bytes], T | Refusal], data: bytes, index: int) -
     return result
 
 
-def kind_of_look(link: ReplicaLink, given: Parameters) -> int:
-    """How a look is asked, by its last parameters; waits until the node has got to `min_index`.
+def kind_of_look(link: ReplicaLink, given: LookParameters) -> int:
+    """How a look is asked; waits until the node has got to `min_index`.
 
     Raises:
-        Refused: there are other parameters, or other values.
         Problem: the node has not got that far in time.
     """
-    kind, min_index = given.kind(), given.min_index()
-    given.end()
-    if min_index is not None:
-        _, outcome, index, data = link.ask(AWAIT, encode(min_index))
+    if given.min_index is not UNSET:
+        _, outcome, index, data = link.ask(AWAIT, encode(given.min_index))
         if outcome != RESULT:
             raise Problem.of_failure(data, index)
-    return kind
+    return given.kind
 
 
-def flask_view(route: Callable[..., Answer]) -> Callable[..., Response]:
-    """A route, which takes the WSGI environment and what is in its path, as Flask wants it."""
+def flask_view(route: Callable[..., Answer], promise: Call) -> Callable[..., Response]:
+    """A route, which takes the WSGI environment and what is in its path, as Flask wants it; and its promise."""
 
+    @promises(promise)
     def view(**values: Any) -> Response:
         return route(request.environ, **values).response()
 

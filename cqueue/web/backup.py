@@ -12,12 +12,13 @@ from flask import Response, request
 from msgspec import Meta, Struct
 
 from cqueue.core.queries import GetStats
-from cqueue.protocol import BACKUP, QUERY, RESULT, VERIFY, decode_verdict, encode
+from cqueue.protocol import BACKUP, QUERY, RESULT, VERIFY, Verdict, decode_verdict, encode
 from cqueue.web import body
 from cqueue.web.answer import Answer
 from cqueue.web.asking import kind_of_look
+from cqueue.web.contract import BODY, INDEX, REPLICA, Call, Gives, looking, promises
 from cqueue.web.link import ReplicaLink
-from cqueue.web.parameters import Parameters, refuse_all
+from cqueue.web.parameters import LookParameters, read, refuse_all
 from cqueue.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -35,11 +36,27 @@ _PIECE_BYTES: Final = 256 * 1024
 class VerifyBody(Struct, forbid_unknown_fields=True):
     """How many seconds the nodes have to compute their digests; may be fractional."""
 
-    wait: Annotated[float, Meta(ge=0, le=VERIFY_S_MAX)] = VERIFY_S_DEFAULT
+    wait: Annotated[float, Meta(ge=0, le=VERIFY_S_MAX, examples=[30])] = VERIFY_S_DEFAULT
 
 
 _decode_verify = msgspec.json.Decoder(VerifyBody).decode
 _encode = msgspec.json.Encoder().encode
+
+
+TAKE_BACKUP: Final = looking(
+    "take_backup",
+    "The whole state of the queue as of one index, as a file.",
+    Gives("the state as of the index", (), (INDEX, "Content-Disposition"), ("application/octet-stream",)),
+    "busy",
+    "backup_failed",
+)
+COMPARE: Final = Call(
+    "verify_cluster",
+    "Compares the state of all members at one index of the log.",
+    {200: Gives("the members were asked; look at `result`", (Verdict,))},
+    (*BODY, *REPLICA, "no_leader", "busy"),
+    (VerifyBody,),
+)
 
 
 def add_routes(app: Flask, link: ReplicaLink, *, body_bytes_max: int, spool_dir: str | None) -> None:
@@ -59,8 +76,9 @@ def add_routes(app: Flask, link: ReplicaLink, *, body_bytes_max: int, spool_dir:
         return data, index
 
     @app.get("/cluster/backup")
+    @promises(TAKE_BACKUP)
     def backup() -> Response:
-        if kind_of_look(link, Parameters(request.environ)) == QUERY:
+        if kind_of_look(link, read(request.environ, LookParameters)) == QUERY:
             # Once this is answered, the state here has everything that was acknowledged before.
             ask(QUERY, encode(GetStats()))
         try:
@@ -84,6 +102,7 @@ def add_routes(app: Flask, link: ReplicaLink, *, body_bytes_max: int, spool_dir:
         return response
 
     @app.post("/cluster/verify")
+    @promises(COMPARE)
     def verify() -> Response:
         refuse_all(request.environ)
         data = body.read(request.environ, body_bytes_max)

@@ -88,7 +88,7 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
             data.decode()
         return decoder(data)
     except msgspec.ValidationError as error:
-        raise _invalid_field(str(error)) from error
+        raise invalid_field(*fault_of(str(error))) from error
     except msgspec.DecodeError as error:
         raise Refused(_why_not_json(str(error), data), code="invalid_json") from error
     except UnicodeDecodeError as error:
@@ -117,23 +117,24 @@ def invalid_field(pointer: str, what: str) -> Refused:
     return Refused(f"{pointer or 'the body'}: {what}", code="invalid_field", pointer=pointer)
 
 
+def fault_of(message: str) -> tuple[str, str]:
+    """What msgspec says of a value, as the pointer to it and what is wrong there."""
+    # msgspec tells the place and the fault in one sentence; these are its forms.
+    if match := _UNKNOWN.fullmatch(message):
+        return f"{_pointer(match['place'])}/{step(match['name'])}", "there is no such field"
+    if match := _MISSING.fullmatch(message):
+        return f"{_pointer(match['place'])}/{match['name']}", "the field is required"
+    match = _OTHER.fullmatch(message)
+    place, what = (match["place"], match["what"]) if match else (None, message)
+    what = _WORD.sub(lambda word: _WORDS[word[0]], what)
+    return _pointer(place), what[:1].lower() + what[1:]
+
+
 def step(name: str) -> str:
     """`name` as a part of a JSON pointer; a very long one is cut."""
     if len(name) > _NAME_CHARS_MAX:
         name = name[:_NAME_CHARS_MAX] + "..."
     return name.replace("~", "~0").replace("/", "~1")
-
-
-def _invalid_field(message: str) -> Refused:
-    # msgspec tells the place and the fault in one sentence; these are its forms.
-    if match := _UNKNOWN.fullmatch(message):
-        return invalid_field(f"{_pointer(match['place'])}/{step(match['name'])}", "there is no such field")
-    if match := _MISSING.fullmatch(message):
-        return invalid_field(f"{_pointer(match['place'])}/{match['name']}", "the field is required")
-    match = _OTHER.fullmatch(message)
-    place, what = (match["place"], match["what"]) if match else (None, message)
-    what = _WORD.sub(lambda word: _WORDS[word[0]], what)
-    return invalid_field(_pointer(place), what[:1].lower() + what[1:])
 
 
 def _pointer(place: str | None) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 import cqueue
-from cqueue.protocol import RESULT, STATUS, Change, Member, NodeStatus, decode_status
+from cqueue.protocol import RESULT, STATUS, Change, Index, Member, Mode, NodeId, NodeStatus, Role, decode_status
 from cqueue.web.answer import Answer
+from cqueue.web.contract import Call, Gives, promises
 from cqueue.web.link import ReplicaLink
 from cqueue.web.problems import Problem
+from cqueue.web.shapes import fields
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -21,25 +23,43 @@ if TYPE_CHECKING:
 DOCS_URL: Final = "https://github.com/cqueue/cqueue/tree/main/docs"
 
 _PLACEHOLDER: Final = re.compile(r"<(?:\w+:\w+|(\w+))>")
-_ALIVE: Final = b'{"status":"alive"}'
-_READY: Final = b'{"status":"ready"}'
 
 
 class ClusterAnswer(Struct):
     """The cluster as this node sees it. change: what this node, as the leader, is changing."""
 
-    node: str
-    role: str
-    leader: str | None
-    term: int
-    commit_index: int
-    applied_index: int
+    node: NodeId
+    role: Role
+    leader: NodeId | None
+    term: fields.Count
+    commit_index: Index
+    applied_index: Index
     members: list[Member]
-    mode: str
+    mode: Mode
     change: Change | None
 
 
+class HealthAnswer(Struct):
+    """How the node is."""
+
+    status: Literal["alive", "ready"]
+
+
+class GreetingAnswer(Struct):
+    """What this is."""
+
+    name: Annotated[str, Meta(examples=["cqueue"])]
+    version: Annotated[str, Meta(examples=["0.1.0"])]
+    docs: Annotated[str, Meta(description="where it is written about", examples=[DOCS_URL])]
+    routes: Annotated[list[str], Meta(examples=[["PUT /jobs/enqueue"]])]
+
+
+_READINESS: Final = ("not_ready", "shutting_down")
+
+
 _encode = msgspec.json.Encoder().encode
+_ALIVE: Final = _encode(HealthAnswer("alive"))
+_READY: Final = _encode(HealthAnswer("ready"))
 
 
 def add_routes(app: Flask, link: ReplicaLink) -> None:
@@ -52,16 +72,31 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
         return decode_status(data), index
 
     @app.get("/cluster")
+    @promises(
+        Call(
+            "get_cluster",
+            "How this node sees the cluster.",
+            {200: Gives("what this node knows", (ClusterAnswer,))},
+            ("not_ready",),
+        )
+    )
     def cluster() -> Response:
         status, index = node_status()
         return Answer(200, _cluster_json(status), index).response()
 
     @app.get("/livez")
+    @promises(
+        Call(
+            "get_livez",
+            "Whether this node's web process answers.",
+            {200: Gives("it lives", (HealthAnswer,), headers=())},
+        )
+    )
     def livez() -> Response:
         return Answer(200, _ALIVE).response()
 
     @app.get("/readyz")
-    @app.get("/healthz")
+    @promises(Call("get_readyz", "Whether this node can serve.", {200: Gives("it can", (HealthAnswer,))}, _READINESS))
     def readyz() -> Response:
         if link.draining:
             raise Problem("shutting_down", "this node is shutting down")
@@ -70,7 +105,15 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
             raise Problem("not_ready", status.not_ready, index=index)
         return Answer(200, _READY, index).response()
 
+    @app.get("/healthz")
+    @promises(Call("get_healthz", "The same as /readyz.", {200: Gives("it can", (HealthAnswer,))}, _READINESS))
+    def healthz() -> Response:
+        return readyz()
+
     @app.get("/")
+    @promises(
+        Call("get_root", "Says that this is cqueue.", {200: Gives("what this is", (GreetingAnswer,), headers=())})
+    )
     def root() -> Response:
         # Made when asked: only then are all routes known.
         routes = sorted(
@@ -78,8 +121,8 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
             for rule in app.url_map.iter_rules()
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         )
-        greeting = {"name": "cqueue", "version": cqueue.__version__, "docs": DOCS_URL, "routes": routes}
-        return Answer(200, msgspec.json.format(msgspec.json.encode(greeting), indent=2)).response()
+        greeting = GreetingAnswer("cqueue", cqueue.__version__, DOCS_URL, routes)
+        return Answer(200, msgspec.json.format(_encode(greeting), indent=2)).response()
 
 
 def placeholders(rule: str) -> str:

@@ -13,23 +13,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from flask import Response, request
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from cqueue.core.feed import Changed, Followed, Place, Wanted, decode_followed
 from cqueue.core.jobs import Status
 from cqueue.errors import CqueueError, Refused
 from cqueue.protocol import FOLLOW, RESULT, encode
+from cqueue.web import contract, parameters
+from cqueue.web.contract import REPLICA, Call, Gives, promises
+from cqueue.web.headers import EventsHeaders
 from cqueue.web.link import ReplicaLink
-from cqueue.web.parameters import Parameters
+from cqueue.web.parameters import EventsParameters
 from cqueue.web.presence import Presence
 from cqueue.web.problems import KINDS, Problem
+from cqueue.web.shapes import fields
 from cqueue.web.shapes.fields import time_text
 
 if TYPE_CHECKING:
     from flask import Flask
 
-CONTENT_TYPE: Final = "text/event-stream"
+CONTENT_TYPE: Final = contract.EVENTS
 HEARTBEAT_S: Final = 15
 """Something is sent at least this often, so that whatever is in between keeps the connection open."""
 RETRY_MS: Final = 1_000
@@ -44,19 +48,29 @@ _HELLO: Final = f"retry: {RETRY_MS}\n\n".encode()
 class EventAnswer(Struct, omit_defaults=True):
     """One change, and the job right after it; attempt, lease_token and consumer are of its last hand-out."""
 
-    event: str
-    id: int
+    event: fields.EventName
+    id: fields.Id
     status: Status
-    queue: str
-    type: str
-    at: str
-    attempt: int = 0
-    lease_token: int = 0
-    consumer: str | None = None
-    error: str | None = None
+    queue: fields.QueueName
+    type: fields.TypeName
+    at: fields.TimeText
+    attempt: fields.Count = 0
+    lease_token: fields.Count = 0
+    consumer: fields.Consumer | None = None
+    error: fields.ErrorText | None = None
 
 
 _encode = msgspec.json.Encoder().encode
+
+
+EVENTS: Final = Call(
+    "follow_events",
+    "Every change of every job, in the order of the log, as it happens.",
+    {200: Gives("the events, until the client leaves or the node stops", (EventAnswer,), (), (CONTENT_TYPE,))},
+    (*REPLICA, "invalid_field", "events_off", "events_gone", "too_many_followers"),
+    query=EventsParameters,
+    headers=EventsHeaders,
+)
 
 
 def add_routes(app: Flask, link: ReplicaLink) -> None:
@@ -78,6 +92,7 @@ def add_routes(app: Flask, link: ReplicaLink) -> None:
                 return
 
     @app.get("/events")
+    @promises(EVENTS)
     def events() -> Response:
         wanted, caller = _wanted(request.environ), Presence(request.environ)
         try:
@@ -110,14 +125,17 @@ def _answer_with(events: Iterable[bytes]) -> Response:
 
 
 def _wanted(environ: dict[str, Any]) -> Wanted:
-    given = Parameters(environ)
-    after = given.one("after")
-    wanted = Wanted(queue=given.queue(), types=given.types(), statuses=given.statuses(), id=given.job())
-    given.end()
+    given = parameters.read(environ, EventsParameters)
+    wanted = Wanted(
+        queue=parameters.queue(given.queue),
+        types=parameters.types(given.type),
+        statuses=parameters.statuses(given.status),
+        id=None if given.job is UNSET else given.job,
+    )
     last = environ.get("HTTP_LAST_EVENT_ID")
     if last:
         return replace(wanted, after=_place(last, "the header Last-Event-ID"))
-    return wanted if after is None else replace(wanted, after=_place(after, "the parameter after"))
+    return wanted if given.after is UNSET else replace(wanted, after=_place(given.after, "the parameter after"))
 
 
 def _place(text: str, where: str) -> Place:

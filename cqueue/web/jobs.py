@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -14,15 +14,64 @@ from cqueue.errors import Refused
 from cqueue.web import by_filter, headers
 from cqueue.web.answer import Answer
 from cqueue.web.asking import Desk, flask_view
+from cqueue.web.contract import INDEX, LOCATION, WAITED, Call, Gives, changing
+from cqueue.web.headers import DequeueHeaders
 from cqueue.web.presence import Presence
 from cqueue.web.problems import Problem
 from cqueue.web.shapes import dequeue, enqueue, job, verbs
-from cqueue.web.shapes.filters import Filter
-from cqueue.web.shapes.verbs import VERBS
+from cqueue.web.shapes.filters import Filter, FilteredAnswer
+from cqueue.web.shapes.verbs import VERBS, AnyonesVerb
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from flask import Flask
+
+_JOB: Final = {"id": "$response.body#/id"}
+_TO_JOB: Final = dict.fromkeys(("get_job", "get_history", "explain_job", "cancel_job", "delete_job"), _JOB)
+"""What may be asked of any job that an answer shows."""
+_TO_HELD: Final = dict.fromkeys((*(f"{verb}_job" for verb in VERBS), "conclude_job_too"), _JOB)
+_ADDED: Final = (enqueue.EnqueuedAnswer, enqueue.EnqueuedManyAnswer)
+
+ENQUEUE: Final = changing(
+    "enqueue",
+    "Adds one job, or many.",
+    {
+        201: Gives("jobs were added", _ADDED, (INDEX, LOCATION), links=_TO_JOB),
+        200: Gives("nothing was added: each unique key was taken already", _ADDED, (INDEX, LOCATION), links=_TO_JOB),
+    },
+    "too_many_queues",
+    "queue_full",
+    says=(enqueue.OneBody, enqueue.ManyBody),
+)
+DEQUEUE: Final = changing(
+    "dequeue",
+    "Hands out the next job, or several.",
+    {
+        200: Gives(
+            "the job; or with `count` a list of jobs, which may be empty",
+            (job.JobAnswer, job.JobsAnswer),
+            (INDEX, WAITED),
+            links=_TO_JOB | _TO_HELD | {"get_queue": {"name": "$response.body#/queue"}},
+        ),
+        204: Gives("without `count`: there is no job", (), (INDEX, WAITED)),
+    },
+    says=(dequeue.Body,),
+    headers=DequeueHeaders,
+)
+
+
+def _promise_of_one(verb: str, name: str) -> Call:
+    said = VERBS[verb]
+    shown = Gives("the job as it is now; where it is kept no more, how it ended", (job.JobAnswer, verbs.ResultAnswer))
+    gives = {204: Gives("it is forgotten")} if verb == "purge" else {200: shown}
+    return changing(name, said.meaning, gives, "not_found", "gone", *said.codes, says=(said.says_of_one,))
+
+
+def _promise_of_many(verb: str) -> Call:
+    said = VERBS[verb]
+    shapes = (verbs.ResultsAnswer, FilteredAnswer) if isinstance(said, AnyonesVerb) else (verbs.ResultsAnswer,)
+    gives = {200: Gives("one outcome per job; or with a filter, to how many it was done", shapes)}
+    return changing(f"{verb}_jobs", f"{said.meaning} Of many jobs.", gives, says=(said.says_of_many,), must_say=True)
 
 
 class JobRoutes:
@@ -33,17 +82,29 @@ class JobRoutes:
 
     def add_to(self, app: Flask) -> None:
         """Make them routes of `app`."""
-        routes: list[tuple[str, str, Callable[..., Answer]]] = [
-            ("PUT", "/jobs/enqueue", self.enqueue),
-            ("POST", "/jobs/dequeue", self.dequeue),
-            ("POST", "/jobs/conclude/<id:job_id>", partial(self.one, verb="conclude")),
-            ("DELETE", "/jobs/<id:job_id>", partial(self.one, verb="purge")),
+        routes: list[tuple[str, str, Callable[..., Answer], Call]] = [
+            ("PUT", "/jobs/enqueue", self.enqueue, ENQUEUE),
+            ("POST", "/jobs/dequeue", self.dequeue, DEQUEUE),
+            (
+                "POST",
+                "/jobs/conclude/<id:job_id>",
+                partial(self.one, verb="conclude"),
+                _promise_of_one("conclude", "conclude_job_too"),
+            ),
+            ("DELETE", "/jobs/<id:job_id>", partial(self.one, verb="purge"), _promise_of_one("purge", "delete_job")),
         ]
         for verb in VERBS:
-            routes.append(("POST", f"/jobs/<id:job_id>/{verb}", partial(self.one, verb=verb)))
-            routes.append(("POST", f"/jobs/{verb}", partial(self.many, verb=verb)))
-        for method, rule, view in routes:
-            app.add_url_rule(rule, f"{method} {rule}", flask_view(view), methods=[method])
+            routes += (
+                (
+                    "POST",
+                    f"/jobs/<id:job_id>/{verb}",
+                    partial(self.one, verb=verb),
+                    _promise_of_one(verb, f"{verb}_job"),
+                ),
+                ("POST", f"/jobs/{verb}", partial(self.many, verb=verb), _promise_of_many(verb)),
+            )
+        for method, rule, view, promise in routes:
+            app.add_url_rule(rule, f"{method} {rule}", flask_view(view, promise), methods=[method])
 
     def enqueue(self, environ: WSGIEnvironment) -> Answer:
         """Add one job or many."""

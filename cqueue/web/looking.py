@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from cqueue.core import limits
 from cqueue.core.jobs import Job
 from cqueue.core.queries import Explain, GetHistory, GetJob, GetStats, ListJobs
+from cqueue.web import contract, parameters
 from cqueue.web.answer import Answer
 from cqueue.web.asking import Desk, flask_view
-from cqueue.web.parameters import Parameters, cursor_of
+from cqueue.web.contract import Gives
+from cqueue.web.parameters import JobParameters, JobsParameters, LookParameters
 from cqueue.web.shapes import job, looking
 
 if TYPE_CHECKING:
@@ -21,6 +23,29 @@ if TYPE_CHECKING:
 
 LIST_TIME_S_MAX: Final = 1
 """How long a list goes on looking for jobs that fit before it answers with those it has."""
+
+JOBS: Final = contract.looking(
+    "list_jobs", "Lists jobs, oldest first.", Gives("some jobs", (looking.PageAnswer,)), query=JobsParameters
+)
+JOB: Final = contract.looking(
+    "get_job",
+    "What the queue knows of one job, or: wait for its result.",
+    Gives("the job, as it is at the index of the answer", (job.JobAnswer,)),
+    *contract.JOB,
+    query=JobParameters,
+)
+HISTORY: Final = contract.looking(
+    "get_history",
+    "Every change of a job, oldest first.",
+    Gives("what happened", (looking.HistoryAnswer,)),
+    *contract.JOB,
+)
+EXPLAIN: Final = contract.looking(
+    "explain_job", "Why a job is not running.", Gives("the reasons", (looking.ExplanationAnswer,)), *contract.JOB
+)
+STATS: Final = contract.looking(
+    "get_stats", "How many jobs there are, by status and queue.", Gives("the counts", (looking.StatsAnswer,))
+)
 
 
 class LookRoutes:
@@ -31,57 +56,55 @@ class LookRoutes:
 
     def add_to(self, app: Flask) -> None:
         """Make them routes of `app`."""
-        for rule, view in (
-            ("/jobs", self.jobs),
-            ("/jobs/<id:job_id>", self.job),
-            ("/jobs/<id:job_id>/history", self.history),
-            ("/jobs/<id:job_id>/explain", self.explain),
-            ("/jobs/stats", self.stats),
+        for rule, view, promise in (
+            ("/jobs", self.jobs, JOBS),
+            ("/jobs/<id:job_id>", self.job, JOB),
+            ("/jobs/<id:job_id>/history", self.history, HISTORY),
+            ("/jobs/<id:job_id>/explain", self.explain, EXPLAIN),
+            ("/jobs/stats", self.stats, STATS),
         ):
-            app.add_url_rule(rule, f"GET {rule}", flask_view(view), methods=["GET"])
+            app.add_url_rule(rule, f"GET {rule}", flask_view(view, promise), methods=["GET"])
 
     def job(self, environ: WSGIEnvironment, job_id: int) -> Answer:
         """Show one job, when it is finished if asked to wait for that."""
-        given = Parameters(environ)
-        wait_ms = given.wait_ms()
-        kind = self._desk.kind_of_look(given)
+        given = parameters.read(environ, JobParameters)
+        wait_ms, kind = given.wait_ms, self._desk.kind_of_look(given)
         found, index = self._desk.ask(job.decode_found, kind, GetJob(job_id), wait_ms)
         return Answer(200, job.job_json(found.job), index)
 
     def history(self, environ: WSGIEnvironment, job_id: int) -> Answer:
         """Show what happened to one job."""
-        history, index = self._desk.ask(
-            looking.decode_history, self._desk.kind_of_look(Parameters(environ)), GetHistory(job_id)
-        )
+        history, index = self._desk.ask(looking.decode_history, self._kind(environ), GetHistory(job_id))
         return Answer(200, looking.history_json(job_id, history), index)
 
     def explain(self, environ: WSGIEnvironment, job_id: int) -> Answer:
         """Show why one job is not running."""
-        explanation, index = self._desk.ask(
-            looking.decode_explanation, self._desk.kind_of_look(Parameters(environ)), Explain(job_id)
-        )
+        explanation, index = self._desk.ask(looking.decode_explanation, self._kind(environ), Explain(job_id))
         return Answer(200, looking.explanation_json(job_id, explanation), index)
 
     def stats(self, environ: WSGIEnvironment) -> Answer:
         """Count the jobs."""
-        counts, index = self._desk.ask(looking.decode_stats, self._desk.kind_of_look(Parameters(environ)), GetStats())
+        counts, index = self._desk.ask(looking.decode_stats, self._kind(environ), GetStats())
         return Answer(200, looking.stats_json(counts), index)
 
     def jobs(self, environ: WSGIEnvironment) -> Answer:
         """List jobs, oldest first."""
-        given = Parameters(environ)
+        given = parameters.read(environ, JobsParameters)
         query = ListJobs(
-            after=given.cursor_id(),
-            count=given.limit(),
-            queue=given.queue(),
-            statuses=given.statuses(),
-            types=given.types(),
-            tags=given.tags(),
-            created_from_ms=given.time_ms("created_from"),
-            created_before_ms=given.time_ms("created_before"),
+            after=parameters.cursor_id(given.cursor),
+            count=given.limit,
+            queue=parameters.queue(given.queue),
+            statuses=parameters.statuses(given.status),
+            types=parameters.types(given.type),
+            tags=parameters.tags(given.tag),
+            created_from_ms=parameters.time_ms(given.created_from, "created_from"),
+            created_before_ms=parameters.time_ms(given.created_before, "created_before"),
         )
         jobs, place, index = self._find(self._desk.kind_of_look(given), query)
-        return Answer(200, looking.page_json(jobs, cursor_of(place)), index)
+        return Answer(200, looking.page_json(jobs, parameters.cursor_of(place)), index)
+
+    def _kind(self, environ: WSGIEnvironment) -> int:
+        return self._desk.kind_of_look(parameters.read(environ, LookParameters))
 
     def _find(self, kind: int, query: ListJobs) -> tuple[list[Job], int | None, int]:
         """The jobs of one page, the id where the next one begins (None: there is none), and the index."""

@@ -1,4 +1,4 @@
-"""The query string: parameters by name, each with its range; what is not known is refused by name.
+"""The query string: what a route takes of it is a struct, as bodies are; what is not known is refused by name.
 
 Parameters are no part of the body, so there is no pointer to them: the sentence names them.
 """
@@ -8,24 +8,99 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cqueue.core import limits
 from cqueue.core.jobs import STATUSES, Status
 from cqueue.errors import Refused
 from cqueue.protocol import PEEK, QUERY
+from cqueue.web import body
 from cqueue.web.shapes import fields
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+P = TypeVar("P", bound=Struct)
+
 LIMIT_DEFAULT: Final = 100
 
-_LOOK_KINDS: Final = {"linearizable": QUERY, "stale": PEEK}
-_NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+Statuses = Annotated[list[Status], Meta(description="in one of these; may be there several times")]
+Types = Annotated[
+    list[fields.TypeName], Meta(max_length=limits.DEQUEUE_NAMES_MAX, description="of one of these; as above")
+]
+Tags = Annotated[
+    list[Annotated[str, Meta(pattern="^[^:]+:", examples=["shop:north"])]],
+    Meta(max_length=limits.TAGS_MAX, description="`name:value`; with all of these; as above"),
+]
+Limit = Annotated[int, Meta(ge=1, le=limits.PAGE_JOBS_MAX, description="how many on one page", examples=[100])]
+
+
+class LookParameters(Struct, forbid_unknown_fields=True):
+    """How a question is asked."""
+
+    consistency: Annotated[
+        Literal["linearizable", "stale"], Meta(description="stale: this node's own state, at once")
+    ] = "linearizable"
+    min_index: (
+        Annotated[int, Meta(ge=0, le=fields.ID_MAX, description="wait until this node has got that far", examples=[3])]
+        | UnsetType
+    ) = UNSET
+
+    @property
+    def kind(self) -> int:
+        """As the replica is asked."""
+        return PEEK if self.consistency == "stale" else QUERY
+
+
+class JobParameters(LookParameters):
+    """Of a look at one job."""
+
+    wait: fields.WaitSeconds | UnsetType = UNSET
+    until: (
+        Annotated[Literal["finished"], Meta(description="what `wait` waits for; only with it", examples=["finished"])]
+        | UnsetType
+    ) = UNSET
+
+    @property
+    def wait_ms(self) -> int:
+        """How long to wait for what `until` says."""
+        if self.wait is UNSET and self.until is not UNSET:
+            raise Refused("the parameter until goes with wait, which is missing")
+        return fields.ms(self.wait)
+
+
+class PageParameters(LookParameters):
+    """Of a list."""
+
+    limit: Limit = LIMIT_DEFAULT
+    cursor: fields.Cursor | UnsetType = UNSET
+
+
+class JobsParameters(PageParameters):
+    """Of the list of jobs; a job must fit all that are there."""
+
+    queue: fields.QueueName | UnsetType = UNSET
+    status: Statuses = []
+    type: Types = []
+    tag: Tags = []
+    created_from: fields.TimeText | UnsetType = UNSET
+    created_before: fields.TimeText | UnsetType = UNSET
+
+
+class EventsParameters(Struct, forbid_unknown_fields=True):
+    """Which events to tell."""
+
+    after: fields.EventId | UnsetType = UNSET
+    queue: fields.QueueName | UnsetType = UNSET
+    type: Types = []
+    status: Statuses = []
+    job: fields.Id | UnsetType = UNSET
 
 
 def refuse_all(environ: WSGIEnvironment) -> None:
@@ -34,150 +109,117 @@ def refuse_all(environ: WSGIEnvironment) -> None:
         raise Refused(f"there is no parameter {name[:100]!r} here; the fields of a request go into its body")
 
 
-class Parameters:
-    """Those of one request. Each is taken once; `end` refuses what nobody took."""
+def read(environ: WSGIEnvironment, shape: type[P]) -> P:
+    """The parameters of a request.
 
-    def __init__(self, environ: WSGIEnvironment) -> None:
-        self._values: dict[str, list[str]] = {}
-        text = environ["QUERY_STRING"]
-        for name, value in parse_qsl(text, keep_blank_values=True) if text else ():
-            self._values.setdefault(name, []).append(value)
-
-    def end(self) -> None:
-        """There are no more.
-
-        Raises:
-            Refused: but the caller gave more.
-        """
-        for name in self._values:
+    Raises:
+        Refused: one is not known, wrong, or there too often.
+    """
+    text = environ["QUERY_STRING"]
+    if not text:
+        return shape()
+    values: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        if name not in shape.__struct_encode_fields__:
             raise Refused(f"there is no parameter {name[:100]!r} here")
+        if name in _lists_of(shape):
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            raise Refused(f"the parameter {name} is there several times; it may be there once")
+        else:
+            values[name] = value
+    try:
+        # Not strict: a number comes as text. What is no number in JSON is none here, either.
+        return msgspec.convert(values, shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise _wrong(str(error), shape) from None
 
-    def one(self, name: str) -> str | None:
-        """One that may be there once."""
-        values = self._values.pop(name, None)
-        if values is None:
-            return None
-        if len(values) > 1:
-            raise Refused(f"the parameter {name} is there {len(values)} times; it may be there once")
-        return values[0]
 
-    def kind(self) -> int:
-        """How a question is asked, from `consistency`: linearizable where nothing is said."""
-        consistency = self.one("consistency")
-        if consistency is None:
-            return QUERY
-        if consistency not in _LOOK_KINDS:
-            raise Refused(f"the parameter consistency is one of {', '.join(_LOOK_KINDS)}")
-        return _LOOK_KINDS[consistency]
+@cache
+def _properties_of(shape: type[Struct]) -> dict[str, dict[str, Any]]:
+    properties: dict[str, dict[str, Any]] = msgspec.json.schema_components([shape])[1][shape.__name__]["properties"]
+    return properties
 
-    def min_index(self) -> int | None:
-        """The log index the node must have got to; None: any will do."""
-        text = self.one("min_index")
-        if text is None:
-            return None
-        if not re.fullmatch("[0-9]{1,19}", text) or int(text) > fields.ID_MAX:
-            raise Refused(f"the parameter min_index is a whole number from 0 to {fields.ID_MAX}")
-        return int(text)
 
-    def limit(self) -> int:
-        """How many to show on one page."""
-        text = self.one("limit")
-        if text is None:
-            return LIMIT_DEFAULT
-        if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= limits.PAGE_JOBS_MAX:
-            raise Refused(f"the parameter limit is a whole number from 1 to {limits.PAGE_JOBS_MAX}")
-        return int(text)
+@cache
+def _lists_of(shape: type[Struct]) -> frozenset[str]:
+    """The parameters that may be there several times."""
+    return frozenset(name for name, schema in _properties_of(shape).items() if schema.get("type") == "array")
 
-    def wait_ms(self) -> int:
-        """How long to wait, from `wait` in seconds, for what `until` says."""
-        text, until = self.one("wait"), self.one("until")
-        if until not in {None, "finished"}:
-            raise Refused("the parameter until is finished")
-        if text is None:
-            if until is not None:
-                raise Refused("the parameter until goes with wait, which is missing")
-            return 0
-        if not _NUMBER.fullmatch(text) or float(text) > fields.WAIT_S_MAX:
-            raise Refused(f"the parameter wait is a number of seconds from 0 to {fields.WAIT_S_MAX}")
-        return fields.ms(float(text))
 
-    def job(self) -> int | None:
-        """The id of a job."""
-        text = self.one("job")
-        if text is None:
-            return None
-        if not re.fullmatch("[1-9][0-9]{0,18}", text) or int(text) > fields.ID_MAX:
-            raise Refused(f"the parameter job is a job's id, from 1 to {fields.ID_MAX}")
-        return int(text)
+def _wrong(message: str, shape: type[Struct]) -> Refused:
+    pointer, what = body.fault_of(message)
+    name = pointer.split("/")[1]
+    schema = _properties_of(shape)[name]
+    words = schema.get("items", schema).get("enum")
+    return Refused(f"the parameter {name}: {what if words is None else 'expected one of ' + ', '.join(words)}")
 
-    def queue(self) -> str | None:
-        """The name of a queue."""
-        name = self.one("queue")
-        return None if name is None else queue_name(name, "the parameter queue")
 
-    def statuses(self) -> tuple[Status, ...]:
-        """Every `status`."""
-        given = self._values.pop("status", [])
-        for text in given:
-            if text not in STATUSES:
-                raise Refused(f"the parameter status is one of {', '.join(STATUSES)}")
-        return tuple(status for status in STATUSES if status in given)
+# -- what a type cannot say -----------------------------------------------------------------------------
 
-    def types(self) -> tuple[str, ...]:
-        """Every `type`."""
-        types = self._values.pop("type", [])
-        if len(types) > limits.DEQUEUE_NAMES_MAX:
-            raise Refused(f"the parameter type may be there {limits.DEQUEUE_NAMES_MAX} times")
-        for name in types:
-            if not 1 <= len(name) <= limits.TYPE_CHARS_MAX or not name.isprintable():
-                raise Refused(f"the parameter type takes 1 to {limits.TYPE_CHARS_MAX} printable characters")
-        return tuple(dict.fromkeys(types))
 
-    def tags(self) -> dict[str, str] | None:
-        """Every `tag`, which is a name and a value with `:` between them."""
-        tags: dict[str, str] = {}
-        for text in self._values.pop("tag", []):
-            name, colon, value = text.partition(":")
-            why = fields.why_no_tag(name, value) if colon else "there is no `:` in it"
-            if why is None and tags.get(name, value) != value:
-                why = f"no job has two values of {name}"
-            if why is not None:
-                raise Refused(f"the parameter tag is name:value; {why}")
-            tags[name] = value
-        if len(tags) > limits.TAGS_MAX:
-            raise Refused(f"the parameter tag may be there {limits.TAGS_MAX} times")
-        return tags or None
+def queue(name: str | UnsetType) -> str | None:
+    """The name of a queue."""
+    return None if name is UNSET else queue_name(name, "the parameter queue")
 
-    def time_ms(self, name: str) -> int:
-        """A time, in ms since the Unix epoch; 0: it is not there."""
-        text = self.one(name)
-        if text is None:
-            return 0
-        try:
-            return fields.at_ms(msgspec.convert(text, fields.Time), "")
-        except (msgspec.ValidationError, Refused):
-            # A + that was not escaped is a space here; say what else could be wrong.
-            hint = "; write + as %2B" if " " in text else ""
-            raise Refused(f"the parameter {name} is a time with an offset (RFC 3339){hint}") from None
 
-    def cursor(self) -> str | None:
-        """Where a list goes on, as `cursor_of` made it."""
-        text = self.one("cursor")
-        if text is None:
-            return None
-        try:
-            return b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True).decode()
-        except (binascii.Error, UnicodeError):
-            raise _no_cursor() from None
+def statuses(given: list[Status]) -> tuple[Status, ...]:
+    """Each once, in their usual order."""
+    return tuple(status for status in STATUSES if status in given)
 
-    def cursor_id(self) -> int:
-        """The same where it is an id; 0: from the start."""
-        place = self.cursor()
-        if place is None:
-            return 0
-        if not re.fullmatch("[1-9][0-9]{0,18}", place) or int(place) > fields.ID_MAX:
-            raise _no_cursor()
-        return int(place)
+
+def types(given: list[str]) -> tuple[str, ...]:
+    """Each once."""
+    for name in given:
+        if not name.isprintable():
+            raise Refused("the parameter type takes printable characters")
+    return tuple(dict.fromkeys(given))
+
+
+def tags(given: Iterable[str]) -> dict[str, str] | None:
+    """Each is a name and a value with `:` between them; None where there is none."""
+    tags: dict[str, str] = {}
+    for text in given:
+        name, _, value = text.partition(":")
+        why = fields.why_no_tag(name, value)
+        if why is None and tags.get(name, value) != value:
+            why = f"no job has two values of {name}"
+        if why is not None:
+            raise Refused(f"the parameter tag is name:value; {why}")
+        tags[name] = value
+    return tags or None
+
+
+def time_ms(text: str | UnsetType, name: str) -> int:
+    """A time, in ms since the Unix epoch; 0: it is not there."""
+    if text is UNSET:
+        return 0
+    try:
+        return fields.at_ms(msgspec.convert(text, fields.Time), "")
+    except (msgspec.ValidationError, Refused):
+        # A + that was not escaped is a space here; say what else could be wrong.
+        hint = "; write + as %2B" if " " in text else ""
+        raise Refused(f"the parameter {name} is a time with an offset (RFC 3339){hint}") from None
+
+
+def cursor(text: str | UnsetType) -> str | None:
+    """Where a list goes on, as `cursor_of` made it; None: it starts."""
+    if text is UNSET:
+        return None
+    try:
+        return b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError):
+        raise _no_cursor() from None
+
+
+def cursor_id(text: str | UnsetType) -> int:
+    """The same where it is an id; 0: from the start."""
+    place = cursor(text)
+    if place is None:
+        return 0
+    if not re.fullmatch("[1-9][0-9]{0,18}", place) or int(place) > fields.ID_MAX:
+        raise _no_cursor()
+    return int(place)
 
 
 def cursor_of(place: int | str | None) -> str | None:

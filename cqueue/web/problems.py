@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cqueue.errors import CqueueError, Unavailable
 from cqueue.protocol import decode_failure
@@ -114,14 +114,16 @@ class Problem(Exception):
 class ProblemBody(Struct, omit_defaults=True):
     """The JSON of a problem. `pointer` is a JSON pointer (RFC 6901) into the request's body."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    request_id: str
-    pointer: str | None = None
+    type: Annotated[
+        str, Meta(description="`urn:cqueue:problem:` and the code", examples=["urn:cqueue:problem:not_found"])
+    ]
+    title: Annotated[str, Meta(description="the code in words", examples=["Not found"])]
+    status: Annotated[int, Meta(description="the HTTP status again", examples=[404])]
+    detail: Annotated[str, Meta(description="about this very error, for a person", examples=["there is no job 17"])]
+    instance: Annotated[str, Meta(description="the path that was asked for", examples=["/jobs/17"])]
+    code: Annotated[str, Meta(description="the stable name to program against", examples=["not_found"])]
+    request_id: Annotated[str, Meta(description="names this request", examples=["a5976c7d52e56eaa"])]
+    pointer: Annotated[str, Meta(description="into the body (RFC 6901)", examples=["/3/priority"])] | UnsetType = UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -170,6 +172,6 @@ def body_of(problem: Problem, path: str, request_id: str) -> bytes:
             instance=quote(path),
             code=problem.code,
             request_id=request_id,
-            pointer=problem.pointer,
+            pointer=UNSET if problem.pointer is None else problem.pointer,
         )
     )

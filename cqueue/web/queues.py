@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Struct
 
 from cqueue.core.operations import DropQueue, Purge, Redrive, SetQueue
 from cqueue.core.queries import GetQueue, ListQueues
-from cqueue.web import body, jobs
+from cqueue.web import body, jobs, parameters
 from cqueue.web.answer import Answer
 from cqueue.web.asking import Desk, flask_view
-from cqueue.web.parameters import Parameters, cursor_of, queue_name
+from cqueue.web.contract import Call, Gives, Links, changing, looking
+from cqueue.web.parameters import LookParameters, PageParameters, queue_name
 from cqueue.web.shapes import filters, queues
 from cqueue.web.shapes.verbs import NothingBody
 
@@ -24,6 +28,42 @@ if TYPE_CHECKING:
 _read_nothing = msgspec.json.Decoder(NothingBody).decode
 _read_purge = msgspec.json.Decoder(filters.PurgeQueueBody).decode
 
+_QUEUE: Final = Gives("the queue", (queues.QueueAnswer,))
+_TO_QUEUE: Final = {
+    call: {"name": "$response.body#/name"}
+    for call in ("get_queue", "pause_queue", "resume_queue", "purge_queue", "redrive_queue", "delete_queue")
+}
+
+LIST: Final = looking(
+    "list_queues", "Lists queues by name.", Gives("some queues", (queues.QueuesAnswer,)), query=PageParameters
+)
+SHOW: Final = looking("get_queue", "Shows one queue.", _QUEUE, "queue_not_found", "not_found")
+
+
+def _setting(name: str, summary: str, says: type[Struct], links: Links = MappingProxyType({})) -> Call:
+    return changing(name, summary, {200: replace(_QUEUE, links=links)}, "too_many_queues", "not_found", says=(says,))
+
+
+def _filtering(name: str, summary: str, says: type[Struct]) -> Call:
+    gives = {200: Gives("to how many jobs it was done", (filters.FilteredAnswer,))}
+    return changing(name, summary, gives, "not_found", says=(says,), headers=None)
+
+
+CHANGE: Final = _setting("change_queue", "Changes settings of a queue.", queues.QueueBody, _TO_QUEUE)
+PAUSE: Final = _setting("pause_queue", "Hands out no more jobs of a queue.", NothingBody)
+RESUME: Final = _setting("resume_queue", "Hands out jobs of a queue again.", NothingBody)
+PURGE: Final = _filtering("purge_queue", "Forgets jobs of a queue, those that wait.", filters.PurgeQueueBody)
+REDRIVE: Final = _filtering("redrive_queue", "Gives all dead jobs of a queue their attempts again.", NothingBody)
+DROP: Final = changing(
+    "delete_queue",
+    "Forgets a queue.",
+    {204: Gives("it is forgotten")},
+    "queue_not_found",
+    "queue_not_empty",
+    "not_found",
+    says=(NothingBody,),
+)
+
 
 class QueueRoutes:
     """The routes, over the replica behind `desk`. Each takes the WSGI environment of its request."""
@@ -33,30 +73,28 @@ class QueueRoutes:
 
     def add_to(self, app: Flask) -> None:
         """Make them routes of `app`."""
-        for method, rule, view in (
-            ("GET", "/queues", self.queues),
-            ("GET", "/queues/<name>", self.queue),
-            ("PATCH", "/queues/<name>", self.change),
-            ("DELETE", "/queues/<name>", self.drop),
-            ("POST", "/queues/<name>/pause", partial(self.pause, paused=True)),
-            ("POST", "/queues/<name>/resume", partial(self.pause, paused=False)),
-            ("POST", "/queues/<name>/purge", self.purge),
-            ("POST", "/queues/<name>/redrive", self.redrive),
+        for method, rule, view, promise in (
+            ("GET", "/queues", self.queues, LIST),
+            ("GET", "/queues/<name>", self.queue, SHOW),
+            ("PATCH", "/queues/<name>", self.change, CHANGE),
+            ("DELETE", "/queues/<name>", self.drop, DROP),
+            ("POST", "/queues/<name>/pause", partial(self.pause, paused=True), PAUSE),
+            ("POST", "/queues/<name>/resume", partial(self.pause, paused=False), RESUME),
+            ("POST", "/queues/<name>/purge", self.purge, PURGE),
+            ("POST", "/queues/<name>/redrive", self.redrive, REDRIVE),
         ):
-            app.add_url_rule(rule, f"{method} {rule}", flask_view(view), methods=[method])
+            app.add_url_rule(rule, f"{method} {rule}", flask_view(view, promise), methods=[method])
 
     def queues(self, environ: WSGIEnvironment) -> Answer:
         """List queues by name."""
-        given = Parameters(environ)
-        count, after = given.limit(), given.cursor()
-        kind = self._desk.kind_of_look(given)
-        page, index = self._desk.ask(queues.decode_queues, kind, ListQueues(after or "", count))
-        return Answer(200, queues.queues_json(page.queues, cursor_of(page.next), _now_ms()), index)
+        given = parameters.read(environ, PageParameters)
+        after, kind = parameters.cursor(given.cursor), self._desk.kind_of_look(given)
+        page, index = self._desk.ask(queues.decode_queues, kind, ListQueues(after or "", given.limit))
+        return Answer(200, queues.queues_json(page.queues, parameters.cursor_of(page.next), _now_ms()), index)
 
     def queue(self, environ: WSGIEnvironment, name: str) -> Answer:
         """Show one queue."""
-        given = Parameters(environ)
-        kind = self._desk.kind_of_look(given)
+        kind = self._desk.kind_of_look(parameters.read(environ, LookParameters))
         state, index = self._desk.ask(queues.decode_queue, kind, GetQueue(_name(name)))
         return Answer(200, queues.queue_json(state, _now_ms()), index)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Response, request
 from gunicorn.workers.base_async import ALREADY_HANDLED
 
 from cqueue.web import headers, problems
 from cqueue.web.asking import Desk
+from cqueue.web.contract import Call, Gives, promises
 from cqueue.web.conversation import Conversation
 from cqueue.web.link import ReplicaLink
 from cqueue.web.shapes.stream import CODECS
@@ -18,6 +19,15 @@ from cqueue.web.websocket import WebSocket, handshake
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from flask import Flask
+
+
+STREAM: Final = Call(
+    "open_stream",
+    "A WebSocket on which one client produces and consumes; docs/protocol.md says what goes over it.",
+    {101: Gives("the WebSocket is open", (), ())},
+    ("invalid_handshake", "invalid_field", "origin_not_allowed", "upgrade_required"),
+    headers=headers.StreamHeaders,
+)
 
 
 class _TakenOver(Response):
@@ -44,6 +54,7 @@ def add_routes(app: Flask, desk: Desk, link: ReplicaLink, *, message_bytes_max: 
     """
 
     @app.get("/stream")
+    @promises(STREAM)
     def stream() -> Response:
         environ = request.environ
         subprotocol, opening = handshake(environ, list(CODECS))

@@ -29,10 +29,17 @@ class WishBody(Struct, forbid_unknown_fields=True):
 class DequeueBody(WishBody):
     """What to hand out. Without `count` the answer is one bare job. `wait`: seconds, may be fractional."""
 
-    count: Annotated[int, Meta(ge=1, le=limits.DEQUEUE_JOBS_MAX)] | UnsetType = UNSET
+    count: (
+        Annotated[int, Meta(ge=1, le=limits.DEQUEUE_JOBS_MAX, description="up to so many", examples=[10])] | UnsetType
+    ) = UNSET
     wait: fields.WaitSeconds | UnsetType = UNSET
 
 
+Body = Annotated[
+    DequeueBody,
+    fields.not_both(("queue", "queues"), ("type", "types")),
+    Meta(examples=[{"queue": "mail", "lease_seconds": 60, "wait": 20}]),
+]
 _decode_body = msgspec.json.Decoder(DequeueBody).decode
 decode = msgspec.msgpack.Decoder(Refusal | Dequeued).decode
 

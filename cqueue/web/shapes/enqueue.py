@@ -7,7 +7,7 @@ from itertools import count, repeat
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError, field
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, field
 
 from cqueue.core import limits
 from cqueue.core.jobs import DEFAULT_QUEUE, Backoff, Unique
@@ -22,15 +22,13 @@ TYPE_DEFAULT: Final = "NOT_TIME_CRITICAL"
 
 _SCOPES: Final[tuple[Literal["queued", "unfinished"], ...]] = ("queued", "unfinished")
 
-UniqueKey = Annotated[str, Meta(min_length=1, max_length=limits.UNIQUE_KEY_CHARS_MAX)]
-
 
 class PlainBody(Struct, forbid_unknown_fields=True, gc=False):
     """What most jobs say. `Type` is the original queue's spelling of `type`."""
 
     type: fields.TypeName | UnsetType = UNSET
     type_original: fields.TypeName | UnsetType = field(default=UNSET, name="Type")
-    payload: Raw | UnsetType = UNSET
+    payload: fields.Payload | UnsetType = UNSET
     queue: fields.QueueName | UnsetType = UNSET
 
 
@@ -44,15 +42,26 @@ class EnqueueBody(PlainBody):
     lease_seconds: fields.LeaseSeconds | UnsetType = UNSET
     max_attempts: fields.Attempts | UnsetType = UNSET
     backoff: fields.BackoffBody | UnsetType = UNSET
-    unique_key: UniqueKey | UnsetType = UNSET
-    unique_scope: str | UnsetType = UNSET
+    unique_key: fields.UniqueKey | UnsetType = UNSET
+    unique_scope: Annotated[str, fields.one_of(_SCOPES)] | UnsetType = UNSET
     unique_seconds: fields.SecondsAboveZero | UnsetType = UNSET
     tags: fields.Tags | UnsetType = UNSET
 
 
 _MANY: Final = Meta(min_length=1, max_length=limits.ENQUEUE_JOBS_MAX)
+OneBody = Annotated[
+    EnqueueBody,
+    fields.not_both(
+        ("type", "Type"),
+        ("run_at", "delay_seconds"),
+        ("unique_scope", "unique_seconds"),
+        needs={"unique_scope": ["unique_key"], "unique_seconds": ["unique_key"]},
+    ),
+    Meta(examples=[{"queue": "mail", "type": "receipt", "payload": {"to": "ada@example.org"}, "max_attempts": 3}]),
+]
+ManyBody = Annotated[list[OneBody], _MANY]
 _plain_many: msgspec.json.Decoder[list[PlainBody]] = msgspec.json.Decoder(Annotated[list[PlainBody], _MANY])
-_full_many: msgspec.json.Decoder[list[EnqueueBody]] = msgspec.json.Decoder(Annotated[list[EnqueueBody], _MANY])
+_full_many: msgspec.json.Decoder[list[EnqueueBody]] = msgspec.json.Decoder(ManyBody)
 _decode_one = msgspec.json.Decoder(EnqueueBody).decode
 
 
@@ -150,15 +159,15 @@ def _unique(new: EnqueueBody, pointer: str) -> Unique | None:
 class EnqueuedAnswer(Struct, omit_defaults=True):
     """The answer to an enqueue of one. duplicate: its unique key was taken by this job already."""
 
-    id: int
-    duplicate: bool = False
+    id: fields.Id
+    duplicate: fields.Flag = False
 
 
 class EnqueuedManyAnswer(Struct, omit_defaults=True):
     """The answer to an enqueue of many, in the order of the request. duplicates: positions, from 0."""
 
-    ids: list[int]
-    duplicates: list[int] = []
+    ids: list[fields.Id]
+    duplicates: list[fields.Count] = []
 
 
 decode = msgspec.msgpack.Decoder(Refusal | Enqueued).decode

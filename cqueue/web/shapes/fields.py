@@ -6,15 +6,15 @@ is wrong or large: of a batch of 1,000 most lines here are never reached.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar, get_args
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from cqueue.core import limits
-from cqueue.core.jobs import Backoff
+from cqueue.core.jobs import Backoff, Status
 from cqueue.web import body
 
 ID_MAX: Final = 2**63 - 1
@@ -29,20 +29,121 @@ _MS: Final = timedelta(milliseconds=1)
 
 Word = TypeVar("Word", bound=str)
 
-Id = Annotated[int, Meta(ge=1, le=ID_MAX)]
-LeaseToken = Annotated[int, Meta(ge=1, le=ID_MAX)]
-Priority = Annotated[int, Meta(ge=0, le=limits.PRIORITY_MAX)]
-Attempts = Annotated[int, Meta(ge=1, le=limits.ATTEMPTS_MAX_MAX)]
-LeaseSeconds = Annotated[int, Meta(ge=limits.LEASE_MS_MIN // 1000, le=limits.LEASE_MS_MAX // 1000)]
-Seconds = Annotated[float, Meta(ge=0, le=limits.DELAY_MS_MAX // 1000)]
-SecondsAboveZero = Annotated[float, Meta(ge=SECONDS_MIN, le=limits.DELAY_MS_MAX // 1000)]
-WaitSeconds = Annotated[float, Meta(ge=0, le=WAIT_S_MAX)]
-Time = Annotated[datetime, Meta(tz=True)]
-TypeName = Annotated[str, Meta(min_length=1, max_length=limits.TYPE_CHARS_MAX)]
-QueueName = Annotated[str, Meta(min_length=1, max_length=limits.QUEUE_CHARS_MAX)]
+# What a type says here is checked where it stands in a request, and described wherever it stands. An
+# example is one of the document's (cqueue.web.openapi); it decides nothing.
+
+_CONTROLS: Final = r"\x00-\x1f\x7f-\x9f"
+"""What is surely not printable; the rest of it is Unicode's to say, and no pattern that all tools can read."""
+_PRINTABLE: Final = rf"^[^{_CONTROLS}]*$"
+
+Id = Annotated[int, Meta(ge=1, le=ID_MAX, description="a job's id", examples=[1])]
+LeaseToken = Annotated[
+    int, Meta(ge=1, le=ID_MAX, description="of the hand-out; proves that the lease still holds", examples=[1])
+]
+Priority = Annotated[int, Meta(ge=0, le=limits.PRIORITY_MAX, description="0 is served first", examples=[500])]
+Attempts = Annotated[
+    int, Meta(ge=1, le=limits.ATTEMPTS_MAX_MAX, description="how often a job may be handed out", examples=[5])
+]
+LeaseSeconds = Annotated[
+    int,
+    Meta(
+        ge=limits.LEASE_MS_MIN // 1000,
+        le=limits.LEASE_MS_MAX // 1000,
+        description="how long a job is leased",
+        examples=[300],
+    ),
+]
+Seconds = Annotated[float, Meta(ge=0, le=limits.DELAY_MS_MAX // 1000, examples=[30])]
+SecondsAboveZero = Annotated[float, Meta(ge=SECONDS_MIN, le=limits.DELAY_MS_MAX // 1000, examples=[3600])]
+WaitSeconds = Annotated[float, Meta(ge=0, le=WAIT_S_MAX, description="seconds to wait", examples=[20])]
+Percent = Annotated[int, Meta(ge=0, le=100, examples=[40])]
+Time = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset", examples=["2026-01-02T03:04:05.678Z"])]
+TypeName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=limits.TYPE_CHARS_MAX,
+        description="printable",
+        examples=["receipt"],
+        extra_json_schema={"pattern": _PRINTABLE},
+    ),
+]
+QueueName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=limits.QUEUE_CHARS_MAX,
+        description="printable, no `/`, no `$` in front, neither `.` nor `..`",
+        examples=["mail"],
+        extra_json_schema={"pattern": rf"^[^{_CONTROLS}/$][^{_CONTROLS}/]*$"},
+    ),
+]
 TypeNames = Annotated[list[TypeName], Meta(min_length=1, max_length=limits.DEQUEUE_NAMES_MAX)]
 QueueNames = Annotated[list[QueueName], Meta(min_length=1, max_length=limits.DEQUEUE_NAMES_MAX)]
-Tags = Annotated[dict[str, str], Meta(max_length=limits.TAGS_MAX)]
+Tags = Annotated[
+    dict[str, str],
+    Meta(
+        max_length=limits.TAGS_MAX,
+        description="printable; no `:` in names",
+        examples=[{"shop": "north"}],
+        extra_json_schema={
+            "propertyNames": {"minLength": 1, "maxLength": limits.TAG_CHARS_MAX, "pattern": rf"^[^{_CONTROLS}:]*$"},
+            "additionalProperties": {"type": "string", "maxLength": limits.TAG_CHARS_MAX, "pattern": _PRINTABLE},
+        },
+    ),
+]
+UniqueKey = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=limits.UNIQUE_KEY_CHARS_MAX,
+        description="printable",
+        examples=["receipt-1017"],
+        extra_json_schema={"pattern": _PRINTABLE},
+    ),
+]
+ErrorText = Annotated[
+    str, Meta(max_length=limits.ERROR_CHARS_MAX, description="what went wrong", examples=["connection refused"])
+]
+Note = Annotated[str, Meta(max_length=limits.NOTE_CHARS_MAX, description="in words", examples=["resizing"])]
+Payload = Annotated[Raw, Meta(description="any JSON value", examples=[{"to": "ada@example.org"}])]
+Result = Annotated[Raw, Meta(description="any JSON value", examples=[{"sent": True}])]
+
+# -- those of answers alone --
+
+TimeText = Annotated[
+    str, Meta(description="RFC 3339", examples=["2026-01-02T03:04:05.678Z"], extra_json_schema={"format": "date-time"})
+]
+Count = Annotated[int, Meta(ge=0, description="how many", examples=[1])]
+ShownSeconds = Annotated[float, Meta(ge=0, description="seconds", examples=[300])]
+Consumer = Annotated[str, Meta(description="its `Consumer-Id`", examples=["mailer-1"])]
+EventName = Annotated[str, Meta(description="what happened", examples=["hand_out"])]
+EventId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{1,18}\.[0-9]{1,9}$",
+        description="`<log index>.<position>` of an event; 0.0 is before all of them",
+        examples=["17.2"],
+    ),
+]
+Cursor = Annotated[str, Meta(description="where a list goes on, as `next` of its last page says", examples=["MTAw"])]
+ByStatus = Annotated[dict[Status, int], Meta(description="by status", examples=[{"QUEUED": 1, "CONCLUDED": 40}])]
+JobPath = Annotated[str, Meta(pattern="^/jobs/[1-9][0-9]*$", description="of the one job", examples=["/jobs/1"])]
+Waited = Annotated[str, Meta(pattern="^wait=[0-9]+$", description="the seconds that count", examples=["wait=20"])]
+FileName = Annotated[str, Meta(examples=['attachment; filename="cqueue-1234.backup"'])]
+Flag = Annotated[bool, Meta(examples=[True])]
+Code = Annotated[str, Meta(description="the stable name of an error", examples=["lease_lost"])]
+
+
+def not_both(*pairs: tuple[str, str], needs: dict[str, list[str]] | None = None) -> Meta:
+    """Says of a struct which of its fields exclude each other, and which need others: {field: [those]}."""
+    exclude = {"not": {"anyOf": [{"required": [*pair]} for pair in pairs]}}
+    return Meta(extra_json_schema=exclude | ({"dependentRequired": needs} if needs else {}))
+
+
+def one_of(words: Iterable[str]) -> Meta:
+    """Says of a string which words it may be; `check_one_of` checks it, with a better sentence than a type's."""
+    return Meta(extra_json_schema={"enum": [*words]})
 
 
 def ms(seconds: float | UnsetType) -> int:
@@ -147,26 +248,28 @@ def why_no_tag(name: str, value: str) -> str | None:
 
 # -- backoff -------------------------------------------------------------------------------------
 
-_KINDS: Final[tuple[Literal["fixed", "linear", "exponential"], ...]] = ("fixed", "linear", "exponential")
+Kind = Literal["fixed", "linear", "exponential"]
+
+_KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _BACKOFF: Final = limits.BACKOFF_DEFAULT
 
 
 class BackoffBody(Struct, forbid_unknown_fields=True):
     """How long a job waits after a failed attempt. jitter: percent of it that may be taken off."""
 
-    kind: str = _BACKOFF.kind
+    kind: Annotated[str, one_of(_KINDS)] = _BACKOFF.kind
     seconds: Seconds = _BACKOFF.base_ms / 1000
     cap_seconds: Seconds | UnsetType = UNSET
-    jitter: Annotated[int, Meta(ge=0, le=100)] = _BACKOFF.jitter_percent
+    jitter: Percent = _BACKOFF.jitter_percent
 
 
 class BackoffAnswer(Struct):
     """A backoff as it is shown."""
 
-    kind: str
-    seconds: float
-    cap_seconds: float
-    jitter: int
+    kind: Kind
+    seconds: ShownSeconds
+    cap_seconds: ShownSeconds
+    jitter: Percent
 
 
 def backoff_of(said: BackoffBody, pointer: str) -> Backoff:

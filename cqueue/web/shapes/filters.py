@@ -22,19 +22,27 @@ STATUSES_OF: Final[dict[ByIds, tuple[Status, ...]]] = {
 }
 """The statuses a verb can be done to: what a filter that names none means, and all that it may name."""
 
-Statuses = Annotated[list[str], Meta(min_length=1, max_length=len(STATUSES))]
+OneStatus = Annotated[str, fields.one_of(STATUSES)]
+Statuses = Annotated[list[OneStatus], Meta(min_length=1, max_length=len(STATUSES))]
 
 
 class FilterBody(Struct, forbid_unknown_fields=True):
     """At least one of these; a job must fit all that are there."""
 
     queue: fields.QueueName | UnsetType = UNSET
-    status: str | UnsetType = UNSET
+    status: OneStatus | UnsetType = UNSET
     statuses: Statuses | UnsetType = UNSET
     type: fields.TypeName | UnsetType = UNSET
     types: fields.TypeNames | UnsetType = UNSET
     tags: fields.Tags | UnsetType = UNSET
     created_before: fields.Time | UnsetType = UNSET
+
+
+SomeFilter = Annotated[
+    FilterBody,
+    fields.not_both(("status", "statuses"), ("type", "types")),
+    Meta(examples=[{"queue": "mail", "type": "receipt"}], extra_json_schema={"minProperties": 1}),
+]
 
 
 class Filter(Struct, frozen=True):
@@ -91,5 +99,5 @@ def of_queue(verb: ByIds, queue: str, said: PurgeQueueBody) -> Filter:
 class FilteredAnswer(Struct):
     """How many jobs it was done to, and whether that was all; if not: ask again."""
 
-    matched: int
-    done: bool
+    matched: fields.Count
+    done: fields.Flag

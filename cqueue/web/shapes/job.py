@@ -9,6 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from cqueue.core.jobs import FINISHED, IN_PROGRESS, SCHEDULED, Change, Extras, Job, Status
 from cqueue.core.results import Found, Refusal
+from cqueue.web.shapes import fields
 from cqueue.web.shapes.fields import time_text
 
 _FAILURES: Final = frozenset(("retry", "retry_now", "give_up", "lose_lease", "lose_last_lease"))
@@ -18,43 +19,43 @@ _FAILURES: Final = frozenset(("retry", "retry_now", "give_up", "lose_lease", "lo
 class ProgressAnswer(Struct, omit_defaults=True):
     """How far the consumer says it is."""
 
-    at: str
-    percent: int | None = None
-    note: str | None = None
+    at: fields.TimeText
+    percent: fields.Percent | None = None
+    note: fields.Note | None = None
 
 
 class ErrorAnswer(Struct, omit_defaults=True):
     """How one attempt ended without success. error: what `fail` said."""
 
-    attempt: int
-    event: str
-    at: str
-    error: str | None = None
-    consumer: str | None = None
+    attempt: fields.Count
+    event: fields.EventName
+    at: fields.TimeText
+    error: fields.ErrorText | None = None
+    consumer: fields.Consumer | None = None
 
 
 class JobAnswer(Struct, gc=False, omit_defaults=True):
     """A job, on every node alike. Fields that do not apply are left out."""
 
-    id: int
-    type: str
+    id: fields.Id
+    type: fields.TypeName
     status: Status
-    queue: str
-    priority: int
-    payload: Raw
-    created_at: str
-    attempt: int
-    max_attempts: int
-    lease_token: int | UnsetType = UNSET
-    lease_expires_at: str | UnsetType = UNSET
-    consumer: str | UnsetType = UNSET
-    finished_at: str | UnsetType = UNSET
-    result: Raw | UnsetType = UNSET
-    run_at: str | UnsetType = UNSET
-    expires_at: str | UnsetType = UNSET
-    cancel_requested: bool | UnsetType = UNSET
-    unique_key: str | UnsetType = UNSET
-    tags: dict[str, str] | UnsetType = UNSET
+    queue: fields.QueueName
+    priority: fields.Priority
+    payload: fields.Payload
+    created_at: fields.TimeText
+    attempt: fields.Count
+    max_attempts: fields.Attempts
+    lease_token: fields.LeaseToken | UnsetType = UNSET
+    lease_expires_at: fields.TimeText | UnsetType = UNSET
+    consumer: fields.Consumer | UnsetType = UNSET
+    finished_at: fields.TimeText | UnsetType = UNSET
+    result: fields.Result | UnsetType = UNSET
+    run_at: fields.TimeText | UnsetType = UNSET
+    expires_at: fields.TimeText | UnsetType = UNSET
+    cancel_requested: fields.Flag | UnsetType = UNSET
+    unique_key: fields.UniqueKey | UnsetType = UNSET
+    tags: fields.Tags | UnsetType = UNSET
     progress: ProgressAnswer | UnsetType = UNSET
     errors: list[ErrorAnswer] | UnsetType = UNSET
 

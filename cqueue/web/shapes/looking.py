@@ -2,59 +2,67 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from cqueue.core.jobs import STATUSES, Job, Status
 from cqueue.core.results import Explanation, History, Page, Refusal, Stats
+from cqueue.protocol import Index
+from cqueue.web.shapes import fields
 from cqueue.web.shapes.fields import time_text
 from cqueue.web.shapes.job import JobAnswer, answer_of
+
+Reason = Annotated[str, Meta(description="why it is not running", examples=["behind"])]
 
 
 class PageAnswer(Struct):
     """Some jobs. next: the cursor of those that follow; null: there are no more."""
 
     jobs: list[JobAnswer]
-    next: str | None
+    next: fields.Cursor | None
 
 
 class ChangeAnswer(Struct, omit_defaults=True):
     """One change of a job; attempt, lease_token and consumer are those of the hand-out it belongs to."""
 
-    event: str
+    event: fields.EventName
     status: Status
-    at: str
-    index: int
-    attempt: int = 0
-    lease_token: int = 0
-    consumer: str | None = None
-    error: str | None = None
+    at: fields.TimeText
+    index: Index
+    attempt: fields.Count = 0
+    lease_token: fields.Count = 0
+    consumer: fields.Consumer | None = None
+    error: fields.ErrorText | None = None
 
 
 class HistoryAnswer(Struct, omit_defaults=True):
     """What happened to a job, oldest first. forgotten: how many changes before these are not kept."""
 
-    id: int
+    id: fields.Id
     changes: list[ChangeAnswer]
-    forgotten: int = 0
+    forgotten: fields.Count = 0
 
 
 class ExplanationAnswer(Struct, omit_defaults=True):
     """Why a job is not running."""
 
-    id: int
+    id: fields.Id
     status: Status
-    reasons: list[str]
-    until: str | None = None
-    ahead: int = 0
+    reasons: list[Reason]
+    until: fields.TimeText | None = None
+    ahead: fields.Count = 0
 
 
 class StatsAnswer(Struct):
     """Jobs by status, over all queues and by queue."""
 
-    jobs: dict[str, int]
-    total: int
-    queues: dict[str, dict[Status, int]]
+    jobs: fields.ByStatus
+    total: fields.Count
+    queues: Annotated[
+        dict[str, dict[Status, int]], Meta(description="the same by queue", examples=[{"mail": {"QUEUED": 1}}])
+    ]
 
 
 decode_page = msgspec.msgpack.Decoder(Refusal | Page).decode
@@ -95,7 +103,7 @@ def explanation_json(job_id: int, explanation: Explanation) -> bytes:
 
 def stats_json(stats: Stats) -> bytes:
     """The answer to the question for counts."""
-    jobs: dict[str, int] = {
+    jobs: dict[Status, int] = {
         status: sum(by_status[status] for by_status in stats.queues.values()) for status in STATUSES
     }
     return _encode(StatsAnswer(jobs, sum(jobs.values()), stats.queues))

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cqueue.core import limits
-from cqueue.core.jobs import WAITING, Status
+from cqueue.core.jobs import WAITING
 from cqueue.core.operations import SetQueue
 from cqueue.core.results import Accepted, Queues, QueueState, Refusal
 from cqueue.web import body
@@ -32,18 +32,34 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
 """What a queue shows in `totals` and `rates`, and the events each counts."""
 
 
+Priorities = Annotated[
+    dict[str, int],
+    Meta(
+        max_length=limits.QUEUE_PRIORITIES_MAX,
+        description=f"by type: 0, which is served first, to {limits.PRIORITY_MAX}",
+        examples=[limits.PRIORITY_BY_TYPE],
+        extra_json_schema={
+            "propertyNames": {"minLength": 1, "maxLength": limits.TYPE_CHARS_MAX},
+            "additionalProperties": {"type": "integer", "minimum": 0, "maximum": limits.PRIORITY_MAX},
+        },
+    ),
+]
+
+
 class QueueBody(Struct, forbid_unknown_fields=True):
     """Settings to change; what is not said stays."""
 
-    paused: bool | UnsetType = UNSET
-    require_lease_token: bool | UnsetType = UNSET
+    paused: fields.Flag | UnsetType = UNSET
+    require_lease_token: fields.Flag | UnsetType = UNSET
     lease_seconds: fields.LeaseSeconds | UnsetType = UNSET
     max_attempts: fields.Attempts | UnsetType = UNSET
     backoff: fields.BackoffBody | UnsetType = UNSET
-    priorities: Annotated[dict[str, int], Meta(max_length=limits.QUEUE_PRIORITIES_MAX)] | UnsetType = UNSET
-    max_depth: Annotated[int, Meta(ge=0, le=COUNT_MAX)] | UnsetType = UNSET
-    retention_jobs: Annotated[int, Meta(ge=1, le=COUNT_MAX)] | UnsetType = UNSET
-    retention_seconds: Annotated[float, Meta(ge=0, le=limits.RETENTION_MS_MAX // 1000)] | UnsetType = UNSET
+    priorities: Priorities | UnsetType = UNSET
+    max_depth: Annotated[int, Meta(ge=0, le=COUNT_MAX, examples=[0])] | UnsetType = UNSET
+    retention_jobs: Annotated[int, Meta(ge=1, le=COUNT_MAX, examples=[100_000])] | UnsetType = UNSET
+    retention_seconds: (
+        Annotated[float, Meta(ge=0, le=limits.RETENTION_MS_MAX // 1000, examples=[604_800])] | UnsetType
+    ) = UNSET
 
 
 _decode_body = msgspec.json.Decoder(QueueBody).decode
@@ -83,35 +99,35 @@ def _priorities(said: dict[str, int]) -> dict[str, int]:
 class SettingsAnswer(Struct):
     """What a queue decides for its jobs."""
 
-    require_lease_token: bool
-    lease_seconds: float
-    max_attempts: int
+    require_lease_token: fields.Flag
+    lease_seconds: fields.ShownSeconds
+    max_attempts: fields.Attempts
     backoff: fields.BackoffAnswer
-    priorities: dict[str, int]
-    max_depth: int
-    retention_jobs: int
-    retention_seconds: float
+    priorities: Priorities
+    max_depth: fields.Count
+    retention_jobs: fields.Count
+    retention_seconds: fields.ShownSeconds
 
 
 class QueueAnswer(Struct, omit_defaults=True):
     """A queue. depth: jobs that wait, ready or not. rates: a second, over the last minute or two."""
 
-    name: str
-    paused: bool
+    name: fields.QueueName
+    paused: fields.Flag
     settings: SettingsAnswer
-    jobs: dict[Status, int]
-    depth: int
-    totals: dict[str, int]
-    rates: dict[str, float]
-    oldest_created_at: str | UnsetType = UNSET
-    oldest_age_seconds: float | UnsetType = UNSET
+    jobs: fields.ByStatus
+    depth: fields.Count
+    totals: Annotated[dict[str, int], Meta(examples=[dict.fromkeys(EVENTS, 43)])]
+    rates: Annotated[dict[str, float], Meta(examples=[dict.fromkeys(EVENTS, 0.35)])]
+    oldest_created_at: fields.TimeText | UnsetType = UNSET
+    oldest_age_seconds: fields.ShownSeconds | UnsetType = UNSET
 
 
 class QueuesAnswer(Struct):
     """Some queues by name. next: the cursor of those that follow; null: there are no more."""
 
     queues: list[QueueAnswer]
-    next: str | None
+    next: fields.Cursor | None
 
 
 decode_queue = msgspec.msgpack.Decoder(Refusal | QueueState).decode

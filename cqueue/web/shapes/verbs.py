@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cqueue.core import limits
 from cqueue.core.jobs import Status
@@ -35,11 +35,11 @@ from cqueue.web import body
 from cqueue.web.body import SHALLOW_BYTES
 from cqueue.web.shapes import fields
 from cqueue.web.shapes.fields import place
-from cqueue.web.shapes.filters import ByIds, Filter, FilterBody, filter_of
+from cqueue.web.shapes.filters import ByIds, Filter, SomeFilter, filter_of
 
 S = TypeVar("S", bound="SaidBody")
-J = TypeVar("J")
 
+_ONE_OF_THEM: Final = Meta(examples=[{"ids": [1, 2]}], extra_json_schema={"minProperties": 1, "maxProperties": 1})
 _MANY: Final = Meta(min_length=1, max_length=limits.SETTLE_JOBS_MAX)
 
 # -- what is said of one job -----------------------------------------------------------------------
@@ -54,14 +54,14 @@ class SaidBody(Struct, forbid_unknown_fields=True, gc=False):
 class ConcludeBody(SaidBody):
     """It is done."""
 
-    result: Raw | UnsetType = UNSET
+    result: fields.Result | UnsetType = UNSET
 
 
 class FailBody(SaidBody):
     """This attempt failed."""
 
-    error: Annotated[str, Meta(max_length=limits.ERROR_CHARS_MAX)] | UnsetType = UNSET
-    retryable: bool = True
+    error: fields.ErrorText | UnsetType = UNSET
+    retryable: fields.Flag = True
     retry_in_seconds: fields.Seconds | UnsetType = UNSET
 
 
@@ -78,25 +78,25 @@ class ExtendBody(SaidBody):
 class ProgressBody(SaidBody):
     """How far it is."""
 
-    percent: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
-    note: Annotated[str, Meta(max_length=limits.NOTE_CHARS_MAX)] | UnsetType = UNSET
+    percent: fields.Percent | UnsetType = UNSET
+    note: fields.Note | UnsetType = UNSET
 
 
 class NothingBody(Struct, forbid_unknown_fields=True, gc=False):
     """Nothing but which job."""
 
 
-class ManyBody(Struct, Generic[J], forbid_unknown_fields=True):
-    """Plain ids, or jobs with what is said of each."""
+class ManyBody(Struct, forbid_unknown_fields=True):
+    """Plain ids, or jobs with what is said of each: see `_many`."""
 
     ids: Annotated[list[fields.Id], _MANY] | UnsetType = UNSET
-    jobs: Annotated[list[J], _MANY] | UnsetType = UNSET
+    jobs: Annotated[list[Any], _MANY] | UnsetType = UNSET
 
 
-class ManyOrFilterBody(ManyBody[J], Generic[J]):
+class ManyOrFilterBody(ManyBody):
     """The same, or a filter."""
 
-    filter: FilterBody | UnsetType = UNSET
+    filter: SomeFilter | UnsetType = UNSET
 
 
 def _token(said: SaidBody) -> int | None:
@@ -139,23 +139,30 @@ class HeldVerb(Generic[S]):
     """A verb of whoever holds a job.
 
     Args:
+        meaning: a sentence.
         operation: made of a list of items.
         item: what an operation holds of each job; made of a plain id, too.
         said: what may be said of one job.
         make: (id, said, array, position) → item; array: the pointer to the array it stands in, if any.
     """
 
+    codes: Final = ("lease_lost", "not_in_progress", "token_required")
+    """Of its refusals, those aside that any verb has."""
+
     def __init__(
         self,
+        meaning: str,
         operation: Callable[[Any], PerJob],
         item: Callable[[int], Any],
         said: type[S],
         make: Callable[[int, S, str | None, int], Any],
     ) -> None:
+        self.meaning = meaning
         self._operation, self._item, self._make = operation, item, make
         self._nothing = said()
         self._one: msgspec.json.Decoder[S] = msgspec.json.Decoder(said)
-        self._many: msgspec.json.Decoder[ManyBody[Any]] = msgspec.json.Decoder(ManyBody[_each(said)])  # type: ignore[misc]
+        self._many: msgspec.json.Decoder[ManyBody] = msgspec.json.Decoder(_many(ManyBody, said))
+        self.says_of_one, self.says_of_many = said, Annotated[self._many.type, _ONE_OF_THEM]
 
     def of_one(self, data: bytes, job_id: int) -> PerJob:
         """The operation for the one job `job_id`."""
@@ -172,10 +179,12 @@ class HeldVerb(Generic[S]):
 
 
 class AnyonesVerb:
-    """A verb of whoever runs the queue: it takes no token, and a filter in the place of ids."""
+    """A verb of whoever runs the queue: it takes no token, and a filter in the place of ids. Arguments as above."""
 
-    def __init__(self, operation: ByIds) -> None:
+    def __init__(self, meaning: str, operation: ByIds, code: str) -> None:
+        self.meaning, self.codes = meaning, (code,)
         self._operation = operation
+        self.says_of_one, self.says_of_many = NothingBody, Annotated[_ids_or_filter.type, _ONE_OF_THEM]
 
     def of_one(self, data: bytes, job_id: int) -> PerJob:
         """The operation for the one job `job_id`."""
@@ -195,14 +204,33 @@ class AnyonesVerb:
         return ids, self._operation(ids)
 
 
-def _each(said: type[Struct]) -> type[Struct]:
-    """What `said` is where it stands in an array: with the id."""
-    return msgspec.defstruct(
-        f"{said.__name__}OfMany", [("id", fields.Id)], bases=(said,), kw_only=True, forbid_unknown_fields=True, gc=False
+B = TypeVar("B", bound=ManyBody)
+
+
+def _many(base: type[B], said: type[Struct]) -> type[B]:
+    """`base` with what `said` is where it stands in an array: with the id."""
+    each = msgspec.defstruct(
+        f"{said.__name__}OfMany",
+        [("id", fields.Id)],
+        bases=(said,),
+        namespace={"__doc__": said.__doc__},
+        kw_only=True,
+        forbid_unknown_fields=True,
+        gc=False,
     )
+    jobs = Annotated[list[each], _MANY] | UnsetType  # type: ignore[valid-type]
+    namespace = {"__doc__": base.__doc__}
+    many: type[B] = msgspec.defstruct(  # type: ignore[assignment]
+        said.__name__.replace("Body", "ManyBody"),
+        [("jobs", jobs, UNSET)],
+        bases=(base,),
+        namespace=namespace,
+        forbid_unknown_fields=True,
+    )
+    return many
 
 
-def _ids_or_jobs(said: ManyBody[Any], choices: str) -> tuple[list[int], list[Any] | None]:
+def _ids_or_jobs(said: ManyBody, choices: str) -> tuple[list[int], list[Any] | None]:
     ids, jobs = said.ids, said.jobs
     if ids is UNSET:
         if jobs is UNSET:
@@ -214,19 +242,17 @@ def _ids_or_jobs(said: ManyBody[Any], choices: str) -> tuple[list[int], list[Any
 
 
 _nothing = msgspec.json.Decoder(NothingBody)
-_ids_or_filter: msgspec.json.Decoder[ManyOrFilterBody[Any]] = msgspec.json.Decoder(
-    ManyOrFilterBody[_each(NothingBody)]  # type: ignore[misc]
-)
+_ids_or_filter = msgspec.json.Decoder(_many(ManyOrFilterBody, NothingBody))
 
 VERBS: Final[dict[str, HeldVerb[Any] | AnyonesVerb]] = {
-    "conclude": HeldVerb(Conclude, Conclusion, ConcludeBody, _conclusion),
-    "fail": HeldVerb(Fail, FailedAttempt, FailBody, _failed),
-    "release": HeldVerb(Release, Held, ReleaseBody, _held),
-    "extend": HeldVerb(Extend, Extension, ExtendBody, _extension),
-    "progress": HeldVerb(Progress, Report, ProgressBody, _report),
-    "cancel": AnyonesVerb(Cancel),
-    "redrive": AnyonesVerb(Redrive),
-    "purge": AnyonesVerb(Purge),
+    "conclude": HeldVerb("Says that a job is done.", Conclude, Conclusion, ConcludeBody, _conclusion),
+    "fail": HeldVerb("Says that this attempt failed.", Fail, FailedAttempt, FailBody, _failed),
+    "release": HeldVerb("Gives a job back untouched.", Release, Held, ReleaseBody, _held),
+    "extend": HeldVerb("Holds a job longer.", Extend, Extension, ExtendBody, _extension),
+    "progress": HeldVerb("Says how far a job is.", Progress, Report, ProgressBody, _report),
+    "cancel": AnyonesVerb("Cancels a job, or asks its consumer to stop.", Cancel, "already_finished"),
+    "redrive": AnyonesVerb("Gives a dead job all its attempts again.", Redrive, "not_dead"),
+    "purge": AnyonesVerb("Forgets a job that nobody holds.", Purge, "in_progress"),
 }
 
 # -- answers -------------------------------------------------------------------------------------
@@ -235,10 +261,10 @@ VERBS: Final[dict[str, HeldVerb[Any] | AnyonesVerb]] = {
 class ResultAnswer(Struct, gc=False, omit_defaults=True):
     """One line of the answer to a verb of many: `status` where it worked, else `code`."""
 
-    id: int
+    id: fields.Id
     status: Status | None = None
-    code: str | None = None
-    cancel_requested: bool = False
+    code: fields.Code | None = None
+    cancel_requested: fields.Flag = False
 
 
 class ResultsAnswer(Struct):
