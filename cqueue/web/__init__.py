@@ -7,6 +7,8 @@ problems  the one table of error codes, status codes and titles
 headers, parameters   what is said outside of the body
 asking    what routes share: read, ask the replica
 jobs, looking, queues, cluster   the routes, by noun
+contract  what a route promises; each stands beside its route
+openapi, docs   all promises as one document, and as a page
 by_filter cancel, redrive and purge by what jobs are
 short_way the hot routes, past Flask
 app       the Flask application

@@ -61,13 +61,21 @@ NOT_JSON: list[tuple[str, bytes, str]] = [
     ("a word of another language", b'{"payload":undefined}', "invalid character"),
     ("single quotes", b"{'type':'MAIL'}", "keys must be strings"),
     ("something after it", b'{"type":"MAIL"}}', "trailing characters"),
+    ("a value after it", b"{}{}", "trailing characters"),
     ("not a number", b'{"payload":NaN}', "invalid character"),
+    ("not a number within a payload", b'{"payload":[1,{"a":NaN}]}', "invalid character"),
+    ("infinity", b'{"payload":Infinity}', "invalid character"),
+    ("infinity below zero", b'{"delay_seconds":-Infinity}', "invalid character"),
+    ("a number with a zero in front", b'{"priority":01}', "invalid number"),
+    ("a comment", b'{"payload":/* nothing */1}', "invalid character"),
+    ("a comma too many", b'{"payload":[1,]}', "trailing comma"),
     ("a raw line break in a string", b'{"payload":"a\nb"}', "invalid character"),
     ("a byte order mark", b"\xef\xbb\xbf{}", "invalid character"),
     ("UTF-16", '{"type":"MAIL"}'.encode("utf-16-le"), "not JSON"),
     ("not UTF-8", b'{"payload":"\xff"}', "not UTF-8 (byte 12)"),
     ("a surrogate in UTF-8", b'{"payload":"\xed\xa0\x80"}', "not UTF-8"),
     ("half an escaped surrogate pair", rb'{"payload":"\ud83d!"}', "surrogate"),
+    ("half a pair before another escape", rb'{"payload":"\ud83d\u0041"}', "surrogate"),
     ("the other half", rb'{"payload":"\ude00"}', "surrogate"),
     ("arrays beyond the limit", b'{"payload":' + b"[" * DEEPER + b"]" * DEEPER + b"}", "nested too deeply"),
     ("objects beyond the limit", b'{"payload":' + b'{"a":' * DEEPER + b"1" + b"}" * DEEPER + b"}", "nested too deeply"),
@@ -287,6 +295,23 @@ def test_what_is_not_json_is_refused(web: Web, body: bytes, said: str) -> None:
     assert said in problem["detail"]
     assert web.replica.kinds == []
     assert web.send(*ENQUEUE, {}).json == {"id": 1}
+
+
+def test_of_a_field_that_is_there_twice_the_last_one_counts(web: Web) -> None:
+    """As docs/protocol.md says: nothing looks for such names, and what is within a payload stays as it was sent."""
+    given = b'{"type":"a","payload":{"n":1,"n":2},"type":"b"}'
+    assert web.request(*ENQUEUE, given, JSON).status == 201
+    job = web.send(*DEQUEUE)
+    assert job.json["type"] == "b"
+    assert b'"payload":{"n":1,"n":2},' in job.body
+
+
+def test_a_number_that_no_float_can_hold_is_a_payload_but_no_field(web: Web) -> None:
+    """Nobody has to calculate with a payload; a field is refused by its place."""
+    assert web.request(*ENQUEUE, b'{"payload":1e400}', JSON).status == 201
+    assert b'"payload":1e400,' in web.send(*DEQUEUE).body
+    reply = web.request(*DEQUEUE, b'{"wait":1e400}', JSON)
+    assert assert_refused(reply, 422, "invalid_field")["pointer"] == "/wait"
 
 
 @pytest.mark.parametrize(("call", "value", "pointer"), WRONG_FIELDS)

@@ -14,6 +14,7 @@ from typing import Any
 
 import urllib3
 
+from tests.contract import answers
 from tests.support import eventually
 from tests.web.replica import StandInReplica
 
@@ -96,8 +97,11 @@ class Web:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
-        """One request, exactly as given."""
+        """One request, exactly as given. Its answer is one that the contract has, or the test fails."""
         answer = self.pool.request(method, path, body=body, headers=headers or {}, redirect=False)
+        if self.replica.failure is None and self.replica.garbage is None:
+            # What a replica is made to say here no real one may say to this call.
+            answers.check(method, path, answer.status, answer.headers, answer.data)
         return Reply(answer.status, answer.headers, answer.data)
 
     def send(self, method: str, path: str, value: Any = None, **headers: str) -> Reply:
