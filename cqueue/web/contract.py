@@ -122,6 +122,12 @@ def promises(call: Call) -> Callable[[View], View]:
 
 
 def promise_of(view: Callable[..., Any]) -> Call:
-    """What a view promises; AttributeError where nobody said."""
-    promise: Call = view.promise  # type: ignore[attr-defined]
+    """What a view promises.
+
+    Raises:
+        LookupError: nothing; a route has been forgotten.
+    """
+    promise: Call | None = getattr(view, "promise", None)
+    if promise is None:
+        raise LookupError(f"{view.__module__}.{view.__qualname__} promises nothing: see cqueue.web.contract.promises")
     return promise

@@ -101,7 +101,7 @@ def document(app: Flask) -> dict[str, Any]:
     """The document of `app`.
 
     Raises:
-        AttributeError: a route promises nothing.
+        LookupError: a route promises nothing.
     """
     calls = [*_calls_of(app)]
     schemas = _Schemas(

@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 
 import cqueue
 from cqueue.web.cluster import placeholders
-from cqueue.web.openapi import METHODS_IMPLIED
+from cqueue.web.openapi import METHODS_IMPLIED, document
 from cqueue.web.problems import KINDS
 from tests.contract import documents
 from tests.contract.breaking import breaks
@@ -42,6 +42,14 @@ def test_every_route_is_in_it_and_nothing_else() -> None:
         for method in (rule.methods or set()) - METHODS_IMPLIED
     }
     assert set(OPERATIONS) == routes
+
+
+def test_a_route_that_promises_nothing_is_told() -> None:
+    """Who adds one hears which it is."""
+    app = documents.given_app()
+    app.add_url_rule("/new", view_func=test_the_document_is_valid)
+    with pytest.raises(LookupError, match="test_the_document_is_valid promises nothing"):
+        document(app)
 
 
 def test_the_copy_in_the_docs_is_the_document() -> None:
