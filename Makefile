@@ -48,7 +48,7 @@ contract: $(DEV) ## write docs/openapi.json anew
 	$(BIN)/python -m tests.contract.write
 
 probe: $(DEV) ## ask a served node for a minute whether it keeps its contract
-	$(BIN)/pytest -m contract tests/contract
+	$(BIN)/pytest -n 2 -m contract tests/contract
 
 simulate: $(READY) ## run thousands of simulated clusters: SEEDS=1-2000 SECONDS=60 NODES=3
 	$(BIN)/cqueue simulate --seed $(SEEDS) --seconds $(SECONDS) --nodes $(NODES)
