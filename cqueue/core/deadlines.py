@@ -64,6 +64,16 @@ class Deadlines(Generic[K]):
             if not slot:
                 del self._spans[due_ms >> _SPAN_BITS][due_ms >> _SLOT_BITS]
 
+    def discard_all(self, due_ms: int, keys: list[K]) -> None:
+        """Forget the deadlines of `keys`, each of which was added with `due_ms` and was not taken since."""
+        span = self._spans[due_ms >> _SPAN_BITS]
+        slot = span[due_ms >> _SLOT_BITS]
+        if len(keys) == len(slot):
+            del span[due_ms >> _SLOT_BITS]
+            return
+        for key in keys:
+            del slot[key]
+
     def next_ms(self) -> int | None:
         """When the earliest key is due, or None."""
         if self._next_slot < 0 and not self._sort_next_slot():

@@ -7,7 +7,9 @@ window the places of changes, (log index, position in the entry), are the same o
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -20,7 +22,10 @@ Place = tuple[int, int]
 """(log index, position in the entry from 1 on). An entry's changes come after (index, 0)."""
 
 Told = Event | Literal["enqueue", "request_cancel", "extend", "progress", "purge"]
-_Change = tuple[int, int, Told, Job, Status, int, int, int, str | None, str | None]
+_Row = tuple[int, str, str, Status, int, int, str | None]
+"""(id, queue, type, status, attempt, lease token, consumer) of a job."""
+_Run = tuple[int, int, Told, int, str | None, list[_Row]]
+"""(index, position of the first, event, at_ms, error, jobs)."""
 
 
 class Changed(Struct, array_like=True, frozen=True, gc=False):
@@ -74,20 +79,20 @@ decode_followed = msgspec.msgpack.Decoder(Followed).decode
 class Feed:
     """The newest changes. since: the place after which none is missing.
 
-    changes: (index, position, event, job, status, at_ms, attempt, token, consumer, error) each, not
-    made into a `Changed` before somebody looks: most are never looked at.
+    runs: changes of one kind in a row, not made into `Changed` before somebody looks: most are never
+    looked at. size: changes in all of them. No job is held here: what is forgotten is gone.
 
     Args:
         changes_max: how many are kept, at least.
         index: of the last entry that was applied without it.
     """
 
-    __slots__ = ("_changes", "_changes_max", "_cut_at", "_index", "_position", "since")
+    __slots__ = ("_changes_max", "_index", "_position", "_runs", "_size", "since")
 
     def __init__(self, changes_max: int, index: int) -> None:
-        self._changes: list[_Change] = []
+        self._runs: deque[_Run] = deque()
+        self._size = 0
         self._changes_max = changes_max
-        self._cut_at = changes_max + changes_max // 10
         self._index = index
         self._position = 0
         self.since: Place = (index, 0)
@@ -97,51 +102,45 @@ class Feed:
         """The place of the last change, or where it begins."""
         return self._index, self._position
 
-    def tell(self, index: int, at_ms: int, event: Told, job: Job, error: str | None = None) -> None:
-        """One more change, by the entry at `index`."""
-        position = self._position = self._position + 1 if index == self._index else 1
-        self._index = index
-        self._changes.append(
-            (index, position, event, job, job.status, at_ms, job.attempt, job.lease_token, job.consumer, error)
-        )
-        if len(self._changes) > self._cut_at:
-            self._cut()
-
-    def tell_all(self, index: int, at_ms: int, event: Told, jobs: list[Job]) -> None:
-        """The same of several jobs, in this order."""
+    def tell(self, index: int, at_ms: int, event: Told, jobs: list[Job], error: str | None = None) -> None:
+        """The same change of several jobs, in this order, by the entry at `index`."""
         first = self._position + 1 if index == self._index else 1
         self._index, self._position = index, first + len(jobs) - 1
-        self._changes += [
-            (index, position, event, job, job.status, at_ms, job.attempt, job.lease_token, job.consumer, None)
-            for position, job in enumerate(jobs, first)
-        ]
-        if len(self._changes) > self._cut_at:
-            self._cut()
-
-    def _cut(self) -> None:
-        over = len(self._changes) - self._changes_max
-        self.since = self._changes[over - 1][:2]
-        del self._changes[:over]
+        rows = [(job.id, job.queue, job.type, job.status, job.attempt, job.lease_token, job.consumer) for job in jobs]
+        runs = self._runs
+        runs.append((index, first, event, at_ms, error, rows))
+        self._size += len(rows)
+        while self._size - len(runs[0][-1]) >= self._changes_max:
+            index, first, *_, rows = runs.popleft()
+            self._size -= len(rows)
+            self.since = index, first + len(rows) - 1
 
     def look(self, wanted: Wanted, after: Place) -> tuple[list[Changed], Place]:
         """Wanted changes after a place that is not before `since`, and how far it has looked for them.
 
         It looks at `limits.LOOK_JOBS_MAX` changes at most.
         """
-        start = bisect_right(self._changes, after, key=_place)
         found: list[Changed] = []
-        for change in self._changes[start : start + limits.LOOK_JOBS_MAX]:
-            index, position, event, job, status, at_ms, attempt, token, consumer, error = change
-            after = index, position
-            changed = Changed(
-                index, position, event, job.id, job.queue, job.type, status, at_ms, attempt, token, consumer, error
-            )
+        for changed in islice(self._after(after), limits.LOOK_JOBS_MAX):
+            after = changed.index, changed.position
             if wanted.has(changed):
                 found.append(changed)
                 if len(found) == wanted.count:
                     break
         return found, after
 
-
-def _place(change: _Change) -> Place:
-    return change[:2]
+    def _after(self, place: Place) -> Iterator[Changed]:
+        """All changes after a place."""
+        later: list[_Run] = []
+        # From the newest back, since that is where nearly everybody looks; a run may begin before the place.
+        for run in reversed(self._runs):
+            later.append(run)
+            if run[:2] <= place:
+                break
+        for index, first, event, at_ms, error, rows in reversed(later):
+            skipped = max(place[1] - first + 1, 0) if index == place[0] else 0
+            for position, row in enumerate(rows[skipped:], first + skipped):
+                job_id, queue, kind, status, attempt, token, consumer = row
+                yield Changed(
+                    index, position, event, job_id, queue, kind, status, at_ms, attempt, token, consumer, error
+                )

@@ -258,6 +258,46 @@ class State:
         self._tell("conclude", job)
         self._end(job, queue, result)
 
+    def conclude_all(self, concluded: list[tuple[Job, bytes | None]]) -> None:
+        """The same for several jobs without extras, none of them twice, at two thirds of the cost."""
+        status = TRANSITIONS[IN_PROGRESS, "conclude"]
+        now_ms, index = self.now_ms, self.index
+        by_queue: dict[str, list[int]] = {}
+        due: dict[int, list[int]] = {}
+        name, end_ms = "", 0
+        ids: list[int] = []
+        ending: list[int] = []
+        for job, result in concluded:
+            job_id = job.id
+            if job.queue is not name:
+                name = job.queue
+                ids = by_queue.setdefault(name, [])
+            ids.append(job_id)
+            if job.due_ms != end_ms:
+                end_ms = job.due_ms
+                ending = due.setdefault(end_ms, [])
+            ending.append(job_id)
+            job.status = status
+            job.due_ms = 0
+            job.finished_ms = now_ms
+            job.finished_index = index
+            if result is not None:
+                job.result = result
+                self.bytes += len(result)
+        jobs = [job for job, _ in concluded]
+        for end_ms, ending in due.items():
+            self.due.discard_all(end_ms, ending)
+        self.live -= len(jobs)
+        self.finished_now += [job.id for job in jobs]
+        self._tell_all("conclude", jobs)
+        for name, ids in by_queue.items():
+            queue = self.queues[name]
+            queue.counts[IN_PROGRESS] -= len(ids)
+            queue.counts[status] += len(ids)
+            queue.totals["conclude"] += len(ids)
+            queue.finished.update(dict.fromkeys(ids))
+            self._keep_newest(queue, len(ids))
+
     def end(self, job: Job, event: Event, error: str | None = None, result: bytes | None = None) -> None:
         """A job ends otherwise."""
         if job.status == IN_PROGRESS:
@@ -363,11 +403,11 @@ class State:
 
     def _tell(self, event: Told, job: Job, error: str | None = None) -> None:
         if self.feed is not None:
-            self.feed.tell(self.index, self.now_ms, event, job, error)
+            self.feed.tell(self.index, self.now_ms, event, [job], error)
 
     def _tell_all(self, event: Told, jobs: list[Job]) -> None:
         if self.feed is not None:
-            self.feed.tell_all(self.index, self.now_ms, event, jobs)
+            self.feed.tell(self.index, self.now_ms, event, jobs)
 
     # -- parts of moves ------------------------------------------------------------------------
 
@@ -416,9 +456,13 @@ class State:
         self.finished_now.append(job.id)
         if job.extras is not None:
             self._give_back_key(job)
+        queue.finished[job.id] = None
+        self._keep_newest(queue, 1)
+
+    def _keep_newest(self, queue: Queue, added: int) -> None:
+        """So many finished jobs came: as many may go, the first to finish first, while there are more than wanted."""
         finished = queue.finished
-        finished[job.id] = None
-        if len(finished) > queue.settings.retention_jobs:
+        for _ in range(min(len(finished) - queue.settings.retention_jobs, added)):
             self._drop_job(self.jobs[finished.popitem(last=False)[0]], queue)
         if not queue.retention_due_ms:
             self.plan_retention(queue)

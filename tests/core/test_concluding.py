@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from cqueue.core import invariants
+from cqueue.core.feed import Wanted
 from cqueue.core.jobs import Job
 from cqueue.core.operations import Conclude, Conclusion
 from cqueue.core.results import Done
-from tests.core.driver import START_MS, Driver, word
+from tests.core.driver import LEASE_MS, START_MS, Driver, word
 
 
 def test_the_holder_concludes_with_its_token(queue: Driver) -> None:
@@ -119,3 +121,41 @@ def test_many_are_concluded_each_on_its_own(queue: Driver) -> None:
     ]
     assert settled.job is None
     assert queue.stats() == {"QUEUED": 1, "IN_PROGRESS": 1, "CONCLUDED": 2}
+
+
+def test_many_conclusions_come_to_the_same_as_one_after_the_other() -> None:
+    """Jobs of two queues, leases of two lengths, one job twice, a late one, a cancelled one, and few that are kept."""
+    together, apart = Driver(), Driver()
+    for queue in (together, apart):
+        queue.machine.keep_feed(100)
+        queue.set_queue("a", retention_jobs=2)
+        queue.enqueue(*"xxxx", queue="a")
+        queue.enqueue(*"xxx", queue="b")
+        queue.dequeue(2, queues=("a",))
+        queue.dequeue(5, queues=("a", "b"), lease_ms=2 * LEASE_MS)
+        queue.dequeue(5, queues=("a", "b"), lease_ms=2 * LEASE_MS)
+        queue.cancel(6)
+    said = [
+        Conclusion(job_id, token, result)
+        for job_id, token, result in (
+            (3, 3, None), (5, 5, b"5"), (1, 1, b"1"), (3, 3, b"again"), (2, 9, None),
+            (6, 6, b"6"), (4, 4, None), (2, 2, b"2"), (3, 3, None), (7, 7, None),
+        )
+    ]  # fmt: skip
+    [settled] = together.perform(Conclude(said))
+    outcomes = [apart.perform(Conclude([each]))[0].outcomes[0] for each in said]
+    assert [word(outcome) for outcome in settled.outcomes] == [word(outcome) for outcome in outcomes]
+    assert [word(outcome) for outcome in outcomes].count("gone") == 1
+    for queue in (together, apart):
+        assert not invariants.check(queue.machine)
+    assert together.stats("a") == apart.stats("a")
+    assert together.stats("b") == apart.stats("b")
+    assert [job.id for job in together.machine.state.jobs] == [job.id for job in apart.machine.state.jobs]
+    assert told_of(together) == told_of(apart)
+
+
+def told_of(queue: Driver) -> list[tuple[str, int]]:
+    """What the feed says: events and ids, in order."""
+    feed = queue.machine.feed
+    assert feed is not None
+    return [(one.event, one.id) for one in feed.look(Wanted(), feed.since)[0]]

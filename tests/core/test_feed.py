@@ -101,14 +101,14 @@ def test_a_replica_that_starts_from_a_snapshot_tells_the_same_from_there_on() ->
 
 
 def test_only_the_newest_are_kept() -> None:
-    """At least as many as one asked for, and not many more; it says since when."""
+    """At least as many as one asked for, and not many more: what changed together goes together. It says since when."""
     queue = given_feed(20)
     for number in range(1, 11):
         queue.apply(batch(number, Enqueue([NewJob("a", b"1")] * 9)))
         queue.apply(batch(100 + number, Dequeue(1)))
     queue.apply(batch(200, Cancel([50, 51, 52, 53, 54])))
     kept = told(queue)
-    assert 20 <= len(kept) <= 22
+    assert 20 <= len(kept) < 20 + 9
     assert feed_of(queue).last == (21, 5)
     before = feed_of(queue).since
     assert (kept[0].index, kept[0].position) in {(before[0], before[1] + 1), (before[0] + 1, 1)}
