@@ -29,7 +29,7 @@ from cqueue.core.receipts import receipt_of, redeem
 from cqueue.core.results import Refusal, Result
 from cqueue.core.sessions import Sessions, SessionState
 from cqueue.core.settling import settle
-from cqueue.core.state import State
+from cqueue.core.state import Ready, State
 from cqueue.core.uniqueness import Taken, UniqueKeys
 
 SNAPSHOT_FORMAT: Final = 2
@@ -102,9 +102,9 @@ class StateMachine:
         return self.state.max_jobs, self.state.max_bytes
 
     @property
-    def arrivals(self) -> int:
-        """Grows whenever a waiting dequeue may find something that it did not find before."""
-        return self.state.arrivals
+    def ready_now(self) -> set[Ready]:
+        """What the last entry made ready: only a dequeue that wants some of it may find what it did not find before."""
+        return self.state.ready_now
 
     @property
     def finished_now(self) -> list[int]:

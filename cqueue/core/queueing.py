@@ -16,7 +16,10 @@ def set_queue(state: State, operation: SetQueue) -> QueueState | Refusal:
     queue = state.queue_of(operation.queue)
     queue.change(operation)
     state.plan_retention(queue)
-    state.arrivals += 1
+    if not queue.settings.paused:
+        # It may have been paused until now, with all this in it.
+        state.ready_now.update((queue.name, kind) for kind in queue.ready.types)
+        state.ready_now.update((queue.name, tag) for tag in queue.ready.tags)
     shown = queue_state(state, queue)
     if queue.is_forgettable:
         state.drop(queue)

@@ -31,9 +31,13 @@ from cqueue.core.jobs import (
 )
 from cqueue.core.memory import remember, remember_hand_out, size
 from cqueue.core.queues import MINUTE_MS, Queue
+from cqueue.core.ready import Tag
 from cqueue.core.results import Refusal
 from cqueue.core.shards import Jobs
 from cqueue.core.uniqueness import UniqueKeys
+
+Ready = tuple[str, str | Tag]
+"""Something became ready: (queue, type of a job), and (queue, tag) for each of its tags."""
 
 
 class State:
@@ -42,8 +46,7 @@ class State:
     live: jobs that are not finished. bytes: what the jobs take, by `size`. due: ends of leases, and
     when scheduled jobs become ready. expiries: when waiting jobs expire. retention: when finished
     jobs of a queue are looked at.
-    arrivals: grows whenever a job becomes ready. finished_now: ids that this entry finished, or
-    forgot.
+    ready_now: what this entry made ready. finished_now: ids that it finished, or forgot.
     entry_token: lease tokens from here on were given by this entry. shown: ids of other jobs that a
     result of this entry shows. feed: hears of every change, where anybody wants to know; it is no
     part of a snapshot.
@@ -64,7 +67,7 @@ class State:
         self.max_bytes = limits.BYTES_MAX_DEFAULT
         self.live = 0
         self.bytes = 0
-        self.arrivals = 0
+        self.ready_now: set[Ready] = set()
         self.finished_now: list[int] = []
         self.entry_token = 1
         self.shown: set[int] = set()
@@ -82,6 +85,8 @@ class State:
         self.entry_token = self.next_token
         if self.shown:
             self.shown = set()
+        if self.ready_now:
+            self.ready_now = set()
         if self.finished_now:
             self.finished_now = []
 
@@ -160,6 +165,7 @@ class State:
         for (name, kind, priority), ids in ready.items():
             queue = self.queues[name]
             queue.ready.append(kind, priority, ids)
+            self.ready_now.add((name, kind))
             queue.counts[QUEUED] += len(ids)
             queue.totals["enqueue"] += len(ids)
         for name, count in scheduled.items():
@@ -168,9 +174,9 @@ class State:
         for job in jobs:
             if job.extras is not None and job.status == QUEUED:
                 self.queues[job.queue].ready.append_tags(job)
+                self.ready_now.update((job.queue, tag) for tag in job.tags.items())
         self.next_id += len(jobs)
         self.live += len(jobs)
-        self.arrivals += len(ready)
         self._tell_all("enqueue", jobs)
 
     def hand_out(self, queue: Queue, jobs: list[Job], lease_ms: int, consumer: str | None) -> None:
@@ -242,7 +248,8 @@ class State:
             self.due.add(job.due_ms, [job.id])
         else:
             queue.ready.put_back(job)
-            self.arrivals += 1
+            self.ready_now.add((job.queue, job.type))
+            self.ready_now.update((job.queue, tag) for tag in job.tags.items())
 
     def redrive(self, job: Job) -> None:
         """A dead job is ready again, with all its attempts before it."""

@@ -317,6 +317,7 @@ class Replica:
         applied = self.machine.apply(index, data)
         for errand in self._errands.values():
             errand.moved(index, applied)
+        self._waiting.notice(self.machine.ready_now)
         for request in self._waiting.take_finished(self.machine.finished_now):
             self._answer_query(request)
         if applied.session != self._session:

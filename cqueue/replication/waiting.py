@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import Final
 
 import msgspec
 
 from cqueue.core.machine import StateMachine
 from cqueue.core.operations import Dequeue, Keyed, Operation
+from cqueue.core.state import Ready
 from cqueue.replication.requests import Request
 
 Wish = tuple[tuple[str, ...], tuple[str, ...] | None, tuple[tuple[str, str], ...]]
 """(queues, types, tags) of a dequeue: what decides which jobs it can get."""
+
+Place = tuple[str, str | tuple[str, str] | None]
+"""Where a group is found: by what must become ready to be for it, or (queue, None): by anything there."""
+
+_PLACES_MAX: Final = 64
+"""Places of one group; one that names more queues and types than that is found by its queues alone."""
 
 _decode_operation = msgspec.msgpack.Decoder(Operation).decode
 
@@ -24,28 +33,43 @@ _decode_operation = msgspec.msgpack.Decoder(Operation).decode
 class _Group:
     """Dequeues with the same wish. parked: those that wait, oldest first; woken: how many try again just now."""
 
-    __slots__ = ("operation", "parked", "wish", "woken")
+    __slots__ = ("operation", "parked", "places", "wish", "woken")
 
     def __init__(self, wish: Wish, operation: Dequeue) -> None:
         self.wish = wish
+        self.places = _places(wish)
         self.operation = operation
         self.parked: list[Request] = []
         self.woken = 0
 
 
+def _places(wish: Wish) -> list[Place]:
+    queues, types, tags = wish
+    names = dict.fromkeys(queues)
+    if tags:
+        # What is for it has all of its tags: to hear of one is enough.
+        return [(queue, tags[0]) for queue in names]
+    if types and len(names) * len(types) <= _PLACES_MAX:
+        return list(product(names, types))
+    return [(queue, None) for queue in names]
+
+
 class Waiting:
     """groups: {wish: group}, none of nobody. group_of: the group of each dequeue that is parked or woken.
 
-    watched: {job id: looks that wait for its end}; job_of: the other way round. looked_at: the
-    machine's `arrivals` when groups were last looked at; None: something else has changed since.
+    found_by: {place: its groups}. to_look_at: groups in which somebody may find something by now. In each
+    other one there is a job for nobody but those who are woken; it need not be looked at, so that a round
+    costs what has happened, not who waits.
+    watched: {job id: looks that wait for its end}; job_of: the other way round.
     """
 
     def __init__(self) -> None:
         self._groups: dict[Wish, _Group] = {}
         self._group_of: dict[Request, _Group] = {}
+        self._found_by: dict[Place, dict[_Group, None]] = {}
+        self._to_look_at: dict[_Group, None] = {}
         self._watched: dict[int, dict[Request, None]] = {}
         self._job_of: dict[Request, int] = {}
-        self._looked_at: int | None = None
 
     def __iter__(self) -> Iterator[Request]:
         """Everybody who waits; those who try again just now are not among them."""
@@ -66,17 +90,28 @@ class Waiting:
         group = self._groups.get(wish)
         if group is None:
             group = self._groups[wish] = _Group(wish, operation)
+            for place in group.places:
+                self._found_by.setdefault(place, {})[group] = None
         request.parked = True
         insort(group.parked, request)
         self._group_of[request] = group
+        # What became ready behind its try, in the same entry, was noticed before anybody was parked here.
+        self._to_look_at[group] = None
+
+    def notice(self, ready: set[Ready]) -> None:
+        """An entry made this ready."""
+        if found_by := self._found_by:
+            for queue, what in ready:
+                self._to_look_at.update(found_by.get((queue, what), {}))
+                self._to_look_at.update(found_by.get((queue, None), {}))
 
     def wake(self, machine: StateMachine) -> list[Request]:
         """Those who shall try again, oldest first: of each group as many as there are jobs for it."""
-        if self._looked_at == machine.arrivals or not self._group_of:
+        if not self._to_look_at:
             return []
-        self._looked_at = machine.arrivals
+        groups, self._to_look_at = self._to_look_at, {}
         woken: list[Request] = []
-        for group in self._groups.values():
+        for group in groups:
             if group.parked:
                 count = machine.available(group.operation, group.woken + len(group.parked)) - group.woken
                 chosen = group.parked[: max(count, 0)]
@@ -93,9 +128,9 @@ class Waiting:
             request.woken = False
             group = self._group_of.pop(request)
             group.woken -= 1
+            # It may have left what it was woken for to another of them; whoever else it may be for was woken too.
+            self._to_look_at[group] = None
             self._drop_if_empty(group)
-            # It may have left what it was woken for to another.
-            self._looked_at = None
 
     # -- looks at a job ------------------------------------------------------------------------
 
@@ -115,7 +150,7 @@ class Waiting:
 
     def take_all_looks(self) -> list[Request]:
         """All looks; and all dequeues shall be thought of again: the state is another one."""
-        self._looked_at = None
+        self._to_look_at = dict.fromkeys(self._groups.values())
         return self.take_finished(list(self._watched))
 
     # -- both ----------------------------------------------------------------------------------
@@ -138,3 +173,8 @@ class Waiting:
     def _drop_if_empty(self, group: _Group) -> None:
         if not group.parked and not group.woken:
             del self._groups[group.wish]
+            self._to_look_at.pop(group, None)
+            for place in group.places:
+                del self._found_by[place][group]
+                if not self._found_by[place]:
+                    del self._found_by[place]

@@ -3,56 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from cqueue.core.operations import Dequeue, Purge, SetQueue
-from tests.core.driver import LEASE_MS, Driver, given_a_dead_job, given_a_job
+from cqueue.core.operations import Dequeue, Purge
+from tests.core.driver import LEASE_MS, Driver, given_a_job
+
+READY = {("default", "mail"), ("default", ("to", "ann"))}
+"""What a job of these tests makes ready."""
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["enqueue", "lease over", "due", "release", "retry at once", "redrive", "resume"],
-)
-def test_whatever_makes_a_job_ready_is_noticed(queue: Driver, what: str) -> None:
-    """A consumer that waits is to be woken by it."""
-    queue.enqueue("mail")
-    dead = given_a_dead_job(queue)
-    if what == "resume":
-        queue.set_queue(paused=True)
-    else:
-        queue.dequeue()
-    if what == "due":
-        queue.enqueue("mail", delay_ms=LEASE_MS // 2)
-    before = queue.machine.arrivals
+def given_tagged(queue: Driver, **options: Any) -> int:
+    """A job of the type mail with the tag to=ann."""
+    [job_id] = queue.enqueue("mail", tags={"to": "ann"}, **options)
+    return job_id
+
+
+@pytest.mark.parametrize("what", ["enqueue", "lease over", "due", "release", "retry at once", "redrive", "retry due"])
+def test_whatever_makes_a_job_ready_is_told(queue: Driver, what: str) -> None:
+    """By its queue and its type, and by its queue and each of its tags: a consumer that waits for it is to be woken."""
+    job_id = given_tagged(queue, delay_ms=LEASE_MS if what == "due" else 0)
+    if what != "due":
+        queue.dequeue(lease_ms=LEASE_MS)
+    if what == "redrive":
+        queue.fail(job_id, retryable=False)
+    if what == "retry due":
+        queue.fail(job_id, retry_in_ms=LEASE_MS)
+    queue.pass_time(1)
+    assert queue.machine.ready_now == set()
     match what:
         case "enqueue":
-            queue.enqueue("mail")
-        case "lease over":
+            given_tagged(queue)
+        case "lease over" | "due" | "retry due":
             queue.pass_time(LEASE_MS)
-        case "due":
-            queue.pass_time(LEASE_MS // 2)
         case "release":
-            queue.release(1)
+            queue.release(job_id)
         case "retry at once":
-            queue.fail(1, retry_in_ms=0)
-        case "redrive":
-            queue.redrive(dead)
+            queue.fail(job_id, retry_in_ms=0)
         case _:
-            queue.perform(SetQueue("default", paused=False))
-    assert queue.machine.arrivals > before
+            queue.redrive(job_id)
+    assert queue.machine.ready_now == READY
+
+
+def test_a_queue_that_may_have_been_resumed_tells_all_that_is_ready_in_it(queue: Driver) -> None:
+    """One that is paused tells nothing."""
+    given_tagged(queue)
+    queue.enqueue("scan")
+    queue.enqueue("mail", queue="other")
+    queue.set_queue(paused=True)
+    assert queue.machine.ready_now == set()
+    queue.set_queue(paused=False)
+    assert queue.machine.ready_now == READY | {("default", "scan")}
 
 
 def test_what_makes_no_job_ready_wakes_nobody(queue: Driver) -> None:
     """Jobs for later, hand-outs and ends."""
     queue.enqueue("mail", "mail")
-    before = queue.machine.arrivals
-    queue.enqueue("mail", delay_ms=1_000_000)
-    queue.dequeue(2)
-    queue.conclude(1)
-    queue.fail(2, retry_in_ms=1_000_000)
-    queue.pass_time(1)
-    assert queue.machine.arrivals == before
+    for happens in (
+        lambda: queue.enqueue("mail", delay_ms=1_000_000),
+        lambda: queue.dequeue(2),
+        lambda: queue.conclude(1),
+        lambda: queue.fail(2, retry_in_ms=1_000_000),
+        lambda: queue.pass_time(1),
+    ):
+        happens()
+        assert queue.machine.ready_now == set()
 
 
 def test_the_jobs_an_entry_finished_are_told(queue: Driver) -> None:

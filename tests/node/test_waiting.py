@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.cluster.fixtures import StartCluster, StartNode
@@ -60,6 +63,48 @@ def test_those_who_wait_for_something_else_are_left_alone(start_node: StartNode)
     assert plain.answer().body["id"] == ids[0]
     assert tagged.answer().body["id"] == ids[1]
     assert [other.answer().body["id"], kind.answer().body["id"]] == ids[2:]
+
+
+def test_whatever_makes_a_job_ready_on_one_node_wakes_who_waits_on_another(start_cluster: StartCluster) -> None:
+    """Enqueued, due, its lease over, released, failed with and without a delay, redriven, and its queue resumed."""
+    cluster = start_cluster()
+    here, there, _ = cluster.nodes
+    asks = {"wait": LONG_S, "lease_seconds": 300}
+    job = {"id": 0, "lease_token": 0}
+
+    def say(verb: str, **more: Any) -> Callable[[], object]:
+        return lambda: there.call("POST", f"/jobs/{job['id']}/{verb}", more)
+
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("enqueued", lambda: there.call("PUT", "/jobs/enqueue")),
+        ("released", say("release")),
+        ("failed", say("fail", retry_in_seconds=0)),
+        ("failed, later", say("fail", retry_in_seconds=0.3)),
+        ("lease over", say("extend", lease_seconds=1)),
+    ]
+    for what, happens in steps:
+        waits = here.send_waiting(asks)
+        happens()
+        answer = waits.answer()
+        assert answer.status == 200, what
+        assert what == "enqueued" or answer.body["id"] == job["id"], what
+        job = answer.body
+
+    there.call("POST", f"/jobs/{job['id']}/fail", {"retryable": False})
+    waits = here.send_waiting(asks)
+    say("redrive")()
+    assert waits.answer().body["id"] == job["id"]
+
+    waits = here.send_waiting(asks)
+    due_id = there.call("PUT", "/jobs/enqueue", {"delay_seconds": 0.3}).body["id"]
+    assert waits.answer().body["id"] == due_id
+
+    there.call("POST", "/queues/default/pause")
+    waits = here.send_waiting(asks)
+    resumed_id = there.call("PUT", "/jobs/enqueue").body["id"]
+    assert not waits.is_answered()
+    there.call("POST", "/queues/default/resume")
+    assert waits.answer().body["id"] == resumed_id
 
 
 def test_whoever_waits_at_a_paused_queue_is_served_when_it_is_resumed(start_node: StartNode) -> None:

@@ -9,7 +9,22 @@ import pytest
 
 from cqueue.core import entry
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Conclude, Conclusion, Dequeue, Enqueue, Keyed, NewJob, Operation, Options, SetQueue
+from cqueue.core.operations import (
+    Conclude,
+    Conclusion,
+    Dequeue,
+    Enqueue,
+    Fail,
+    FailedAttempt,
+    Held,
+    Keyed,
+    NewJob,
+    Operation,
+    Options,
+    Redrive,
+    Release,
+    SetQueue,
+)
 from cqueue.protocol import OPERATE, QUERY
 from cqueue.replication.requests import Request
 from cqueue.replication.waiting import Waiting
@@ -17,18 +32,33 @@ from cqueue.replication.waiting import Waiting
 _encode = msgspec.msgpack.Encoder().encode
 
 
+LEASE_MS = 60_000
+
+
+class Machine(StateMachine):
+    """A state machine that counts how often it is asked what there is for a dequeue."""
+
+    times_asked = 0
+
+    def available(self, operation: Dequeue, count_max: int) -> int:
+        """See `StateMachine`."""
+        self.times_asked += 1
+        return super().available(operation, count_max)
+
+
 class Desk:
     """A state machine, and requests that wait for it. Each request is known by its number."""
 
     def __init__(self) -> None:
-        self.machine = StateMachine()
+        self.machine = Machine()
         self.waiting = Waiting()
         self.requests: list[Request] = []
 
-    def apply(self, *operations: Operation) -> None:
+    def apply(self, *operations: Operation, after_ms: int = 0) -> None:
         """One entry."""
-        index = self.machine.applied_index + 1
-        self.machine.apply(index, entry.encode(0, 0, 0, [_encode(operation) for operation in operations]))
+        data = entry.encode(0, 0, 0, [_encode(operation) for operation in operations])
+        self.machine.apply(self.machine.applied_index + 1, entry.stamp(data, self.machine.now_ms + after_ms))
+        self.waiting.notice(self.machine.ready_now)
 
     def given_jobs(self, count: int = 1, queue: str = "default", kind: str = "A", **options: Any) -> None:
         """Jobs that are all alike."""
@@ -39,6 +69,11 @@ class Desk:
         request = self._request(OPERATE, Dequeue(1, **wish))
         self.waiting.park(request)
         return request
+
+    def woken_at_a_cost(self) -> tuple[list[int], int]:
+        """Who shall try again, and how often the machine was asked to find that out."""
+        before = self.machine.times_asked
+        return self.woken(), self.machine.times_asked - before
 
     def watching(self, job_id: int) -> Request:
         """A look that waits for the end of a job."""
@@ -141,6 +176,100 @@ def test_a_resumed_queue_wakes_those_who_wait_at_it(desk: Desk) -> None:
     assert desk.woken() == []
     desk.apply(SetQueue("default", paused=False))
     assert desk.woken() == [0]
+
+
+@pytest.mark.parametrize("what", ["due", "lease over", "release", "retry at once", "retry due", "redrive"])
+def test_whatever_makes_a_job_ready_wakes_those_who_wait_for_it(desk: Desk, what: str) -> None:
+    """Not only what is enqueued; and whoever waits for something else is not even looked at."""
+    desk.given_jobs(delay_ms=LEASE_MS if what == "due" else 0)
+    if what != "due":
+        desk.apply(Dequeue(1, LEASE_MS))
+    if what == "redrive":
+        desk.apply(Fail([FailedAttempt(1, retryable=False)]))
+    if what == "retry due":
+        desk.apply(Fail([FailedAttempt(1, retry_in_ms=LEASE_MS)]))
+    waits = desk.parked()
+    desk.parked(queues=("other",))
+    assert desk.woken() == []
+    match what:
+        case "due" | "lease over" | "retry due":
+            desk.apply(after_ms=LEASE_MS)
+        case "release":
+            desk.apply(Release([Held(1)]))
+        case "retry at once":
+            desk.apply(Fail([FailedAttempt(1, retry_in_ms=0)]))
+        case _:
+            desk.apply(Redrive([1]))
+    assert desk.woken_at_a_cost() == ([waits.number], 1)
+
+
+NEIGHBOURS = {
+    "another queue": lambda number: {"queues": (f"queue{number}",)},
+    "another type": lambda number: {"types": (f"type{number}", f"more{number}")},
+    "another tag": lambda number: {"tags": {"to": f"consumer{number}"}},
+    "another tag and type": lambda number: {"types": ("A", "B"), "tags": {"to": f"consumer{number}"}},
+    "many other queues": lambda number: {"queues": tuple(f"queue{number}.{more}" for more in range(64)), "types": AB},
+}
+AB = ("A", "B")
+
+
+@pytest.mark.parametrize("wishes", NEIGHBOURS)
+def test_a_round_costs_what_has_arrived_and_not_who_waits(desk: Desk, wishes: str) -> None:
+    """A thousand who wait for something else are not looked at, whatever happens, nor when one of them leaves."""
+    others = [desk.parked(**NEIGHBOURS[wishes](number)) for number in range(1_000)]
+    mine = [desk.parked(types=AB) for _ in range(3)]
+    assert desk.woken() == []
+
+    desk.given_jobs(1, tags={"to": "ada"})
+    assert desk.woken_at_a_cost() == ([mine[0].number], 1)
+    desk.apply(Dequeue(1))
+    desk.waiting.settle(mine[0])
+    desk.waiting.leave(others[0])
+    assert desk.woken_at_a_cost() == ([], 1)
+    assert desk.woken_at_a_cost() == ([], 0)
+    desk.given_jobs(2, kind="B")
+    assert desk.woken_at_a_cost() == ([request.number for request in mine[1:]], 1)
+
+
+def test_the_oldest_comes_first_over_all_that_has_arrived(desk: Desk) -> None:
+    """In one round, whatever each of them waits for."""
+    wishes: list[dict[str, Any]] = [
+        {"queues": ("b",)},
+        {"tags": {"to": "ada"}},
+        {"queues": ("c", "a")},
+        {"types": ("X",)},
+        {"queues": ("b",)},
+    ]
+    for wish in wishes:
+        desk.parked(**wish)
+    desk.given_jobs(1, "a")
+    desk.given_jobs(1, kind="X")
+    desk.given_jobs(2, "b")
+    desk.given_jobs(1, tags={"to": "ada"})
+    assert desk.woken() == [0, 1, 2, 3, 4]
+
+
+def test_one_that_wants_very_much_is_found_by_its_queues(desk: Desk) -> None:
+    """So many queues times so many types are not written down for each who waits."""
+    names = tuple(f"name{number}" for number in range(64))
+    desk.parked(queues=names, types=names)
+    assert desk.woken() == []
+    desk.given_jobs(1, names[3])
+    assert desk.woken_at_a_cost() == ([], 1)
+    desk.given_jobs(1, names[3], names[5])
+    assert desk.woken() == [0]
+
+
+def test_nothing_is_kept_of_those_who_left(desk: Desk) -> None:
+    """However many there were, and whatever they waited for."""
+    before = vars(Desk().waiting)
+    requests = [desk.parked(**wish(number)) for number, wish in enumerate(NEIGHBOURS.values())]
+    desk.given_jobs(1, "queue0")
+    assert desk.woken() == [0]
+    desk.waiting.settle(requests[0])
+    for request in requests[1:]:
+        desk.waiting.leave(request)
+    assert vars(desk.waiting) == before
 
 
 def test_looks_are_let_go_when_their_job_is_finished(desk: Desk) -> None:
