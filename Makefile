@@ -66,11 +66,12 @@ bench: $(DEV) ## measure this machine; prints ratios, writes bench-results.json
 faults: $(DEV) ## real nodes under kill -9, SIGSTOP and cut links for a minute; as root, or without cut links
 	FAULTS_SECONDS=60 $(BIN)/pytest -s tests/cluster/test_history.py
 
-scale: $(DEV) ## a million jobs, failover and the price of syncing; writes scale-results.json
+scale: $(DEV) ## a million jobs, waiting consumers, failover and the price of syncing; writes scale-results.json
 	$(BIN)/python -m benchmarks.depth
 	$(BIN)/python -m benchmarks.million
 	$(BIN)/python -m benchmarks.failover
 	$(BIN)/python -m benchmarks.fsync
+	$(BIN)/python -m benchmarks.waiting
 
 soak: $(DEV) ## three nodes under full load for ten minutes; writes scale-results.json
 	$(BIN)/python -m benchmarks.soak

@@ -98,8 +98,12 @@ def expect(answer: bytes, status: bytes) -> None:
         raise WrongAnswer(f"expected status {status.decode()}, got {answer[:1000].decode(errors='replace')!r}")
 
 
-def _whole_bytes(received: bytes) -> int | None:
-    """How long the answer is that begins `received`; None while its head is not complete."""
+def whole_bytes(received: bytes) -> int | None:
+    """How long the answer is that begins `received`; None while its head is not complete.
+
+    Raises:
+        WrongAnswer: its head does not say.
+    """
     head = received.find(b"\r\n\r\n")
     if head < 0:
         return None
@@ -127,14 +131,14 @@ class Connection:
         """
         self.socket.sendall(request)
         received = bytearray()
-        whole_bytes = None
-        while whole_bytes is None or len(received) < whole_bytes:
+        needed = None
+        while needed is None or len(received) < needed:
             data = self.socket.recv(_RECEIVED_BYTES)
             if not data:
                 raise WrongAnswer("the server closed the connection")
             received += data
-            if whole_bytes is None:
-                whole_bytes = _whole_bytes(bytes(received))
+            if needed is None:
+                needed = whole_bytes(bytes(received))
         return bytes(received)
 
     def __enter__(self) -> Self:
@@ -171,7 +175,7 @@ class _Client:
         self.received_bytes += len(data)
         if self.whole_bytes is None:
             self.received = [b"".join(self.received)]
-            self.whole_bytes = _whole_bytes(self.received[0])
+            self.whole_bytes = whole_bytes(self.received[0])
         if self.whole_bytes is None or self.received_bytes < self.whole_bytes:
             return None
         if self.received_bytes > self.whole_bytes:

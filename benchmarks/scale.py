@@ -3,6 +3,7 @@
     million    one million queued jobs: snapshots, restarts, a new node
     failover   from kill -9 of the leader to the next acknowledged write
     fsync      what syncing the journal costs three nodes
+    waiting    thousands of consumers that wait, beside consumers that poll
     soak       full load for a long time: is the leader left alone?
 
 Each is a command, `python -m benchmarks.million` and so on, and keeps what it found in one file
@@ -38,6 +39,7 @@ TITLES: Final = {
     "million": "One million queued jobs",
     "fsync": "What syncing costs",
     "failover": "Failover",
+    "waiting": "Consumers that wait",
     "soak": "Soak",
 }
 

@@ -8,6 +8,7 @@ tick, usually 10 ms, so it means something for sums over many requests only.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -220,6 +221,22 @@ def memory_of(server: Server) -> tuple[float, float]:
     replica = _replica_pid(server, processes)
     others = [_resident_mb(pid) for pid in _web_pids(server, processes)]
     return _resident_mb(replica) if replica else 0.0, max(others)
+
+
+def whole_memory_of(server: Server) -> tuple[float, float]:
+    """Memory in MB of all of a server's processes together: what they share counted once, and in each of them.
+
+    The first is the sum of PSS (proportional set size), which is what the machine has to spare for the
+    server; the second that of RSS, which counts a page of the forked processes as often as they map it.
+    """
+    processes = _processes()
+    pids = [*_web_pids(server, processes), *filter(None, [_replica_pid(server, processes)])]
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in pids]
+    pss, rss = (
+        sum(int(kb) for text in rollups for kb in re.findall(rf"^{name}: +(\d+) kB", text, re.MULTILINE))
+        for name in ("Pss", "Rss")
+    )
+    return pss * 1024 / 1e6, rss * 1024 / 1e6
 
 
 class _Process(Struct):

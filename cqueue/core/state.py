@@ -249,7 +249,8 @@ class State:
         else:
             queue.ready.put_back(job)
             self.ready_now.add((job.queue, job.type))
-            self.ready_now.update((job.queue, tag) for tag in job.tags.items())
+            for tag in job.tags.items():
+                self.ready_now.add((job.queue, tag))
 
     def redrive(self, job: Job) -> None:
         """A dead job is ready again, with all its attempts before it."""

@@ -49,6 +49,12 @@ class Followers:
         self._waiting: deque[_Follower] = deque()
         self._seen: tuple[int, Place] | None = None
 
+    @property
+    def is_stirred(self) -> bool:
+        """Whether there is something that those who wait have not been told."""
+        feed = self._feed()
+        return bool(self._waiting) and feed is not None and self._seen != (id(feed), feed.last)
+
     def take(self, request: Request, index: int, wait_ms: int) -> None:
         """See `Errand`."""
         feed, wanted = self._feed(), decode_wanted(request.body)
@@ -70,7 +76,7 @@ class Followers:
         feed = self._feed()
         if not self._waiting or feed is None:
             return
-        has_news = self._seen != (id(feed), feed.last)
+        has_news = self.is_stirred
         self._seen = id(feed), feed.last
         for _ in range(len(self._waiting)):
             follower = self._waiting.popleft()

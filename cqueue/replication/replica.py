@@ -4,9 +4,9 @@ It owns the session (exactly once), group commit, waiting consumers and deadline
 socket and no Raft message: requests come through `submit`, entries through `on_apply`, and time
 from the clock it was given; the simulator drives the same code.
 
-The walk: everything that arrived since the last round goes into one entry (`advance`). The entry
-is proposed until this replica *sees it applied*; PySyncObj's own answers are not asked. A query
-rides along as a reason to commit and is answered from the state right after its batch.
+The walk: everything that arrived since the last round goes into one entry (`advance`), which is
+proposed until this replica *sees it applied*. A query rides along as a reason to commit and is
+answered from the state right after its batch.
 Source: docs/architecture.md; sessions: cqueue.core.sessions; reads: Raft (Ongaro 2014) 6.4.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
 
@@ -23,13 +22,14 @@ import msgspec
 from cqueue import protocol
 from cqueue.core import entry, limits
 from cqueue.core.jobs import FINISHED
-from cqueue.core.machine import StateMachine
+from cqueue.core.machine import Applied, StateMachine
 from cqueue.core.operations import Held, Keyed, Operation, Release, SetBounds
 from cqueue.core.queries import Query
 from cqueue.core.results import Dequeued, Found, Result
 from cqueue.protocol import Failure, NodeStatus
 from cqueue.replication import status
 from cqueue.replication.backups import Backups
+from cqueue.replication.batches import Batch, Batches
 from cqueue.replication.children import Child, Start
 from cqueue.replication.clock import Clock
 from cqueue.replication.consensus import Consensus
@@ -46,8 +46,8 @@ ENTRY_OPERATIONS_MAX: Final = 1_000
 ENTRY_BYTES_MAX: Final = 1024 * 1024
 """An entry is closed once it holds this much, so that none holds up a heartbeat. One operation
 alone may be larger, up to the body limit."""
-BATCHES_IN_FLIGHT_MAX: Final = 4
 PROPOSE_AGAIN_S: Final = 1.0
+"""Between two proposals of this node's bounds."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING: Final = _encode(Dequeued([]))
@@ -57,23 +57,10 @@ _decode_operation = msgspec.msgpack.Decoder(Operation).decode
 _OUT_OF_SIGHT: Final = Failure("outcome_unknown", "it may have been applied out of this node's sight")
 
 
-@dataclass(slots=True)
-class Batch:
-    """One numbered proposal of this session and who waits for it. operations: in entry order."""
-
-    number: int
-    data: bytes
-    operations: list[Request]
-    queries: list[Request]
-    epoch: tuple[int, str | None]
-    proposed_s: float
-    proposals: int = 1
-
-
 class Replica:
     """One node's requests, against its consensus and its state machine.
 
-    arrived: not proposed yet. batches: {number: Batch} on their way. waiting: those that are parked
+    arrived: not proposed yet. batches: on their way. waiting: those that are parked
     until something happens. deadlines: those that may not wait, by arrival. wait_ends: heap of
     (look again at, request) for those that may. errands: by kind of request.
 
@@ -99,7 +86,6 @@ class Replica:
         start: Start = Child,
     ) -> None:
         self.machine = StateMachine()
-        self._session = session
         self._clock = clock
         self._mode = mode
         self._request_timeout_s = request_timeout_s
@@ -108,8 +94,7 @@ class Replica:
         self._deadlines: deque[Request] = deque()
         self._waiting = Waiting()
         self._wait_ends: list[tuple[float, Request]] = []
-        self._batches: dict[int, Batch] = {}
-        self._batch_number = 0
+        self._batches = Batches(session)
         self._request_number = 0
         self._bounds = bounds
         self._events_max = events_max
@@ -119,17 +104,19 @@ class Replica:
         self._digests = Digests(session, clock, self.state, start)
         self._backups = Backups(clock, self.state, start)
         self._orders = Orders(session)
+        self._followers = Followers(clock, lambda: self.machine.feed)
         self._errands: dict[int, Errand] = {
             protocol.AWAIT: Arrivals(),
             protocol.BACKUP: self._backups,
             protocol.VERIFY: self._digests,
             protocol.ORDER: self._orders,
-            protocol.FOLLOW: Followers(clock, lambda: self.machine.feed),
+            protocol.FOLLOW: self._followers,
         }
 
     def attach(self, consensus: Consensus) -> None:
         """Give it the consensus whose `on_apply` is this replica's."""
         self._consensus = consensus
+        self._batches.attach(consensus)
         self._backups.attach(consensus)
         self._digests.attach(consensus)
         self._orders.attach(consensus)
@@ -210,17 +197,21 @@ class Replica:
             errand.advance(self.index, now_s)
         self._end_overdue(now_s)
         if self._batches:
-            self._propose_again(now_s)
+            self._batches.propose_again(now_s)
         self._keep_bounds(now_s)
         if self._consensus.leader_id is not None:
             self._wake(now_s)
-            in_flight_max = BATCHES_IN_FLIGHT_MAX if self._session in self.machine.sessions else 1
-            while self._arrived and len(self._batches) < in_flight_max:
+            while self._may_propose():
                 self._propose(now_s)
         self._let_time_act()
 
     def wait_s_max(self) -> float:
         """How long the loop may wait for news on this replica's account."""
+        if self._followers.is_stirred:
+            return 0.0
+        if self._consensus.leader_id is not None and (self._waiting.is_stirred or self._may_propose()):
+            # What was applied just now left something to do, such as a job for a consumer that waits.
+            return 0.0
         now_s = self._clock.monotonic_s()
         until_s = now_s + 1.0
         if self._wait_ends:
@@ -229,6 +220,9 @@ class Replica:
         if due_ms is not None and self._consensus.is_leader and not self._consensus.has_unapplied:
             until_s = min(until_s, now_s + (due_ms - self._consensus.now_ms()) / 1000)
         return max(0.0, until_s - now_s)
+
+    def _may_propose(self) -> bool:
+        return bool(self._arrived) and self._batches.have_room(self.machine.sessions)
 
     def _propose(self, now_s: float) -> None:
         """Make one batch of what arrived and put it on its way."""
@@ -249,29 +243,8 @@ class Replica:
                     queries.append(request)
                 request.proposed = True
             self._arrived.popleft()
-        if not operations and not queries:
-            return
-        self._batch_number += 1
-        data = entry.encode(
-            self._session,
-            self._batch_number,
-            min(self._batches, default=self._batch_number),
-            [request.body for request in operations],
-        )
-        self._batches[self._batch_number] = Batch(
-            self._batch_number, data, operations, queries, self._consensus.epoch, now_s
-        )
-        self._consensus.propose(data)
-
-    def _propose_again(self, now_s: float) -> None:
-        epoch = self._consensus.epoch
-        if epoch[1] is None:
-            return
-        for batch in self._batches.values():
-            if batch.epoch != epoch or now_s - batch.proposed_s >= PROPOSE_AGAIN_S * batch.proposals:
-                batch.proposals = 1 if batch.epoch != epoch else batch.proposals + 1
-                batch.epoch, batch.proposed_s = epoch, now_s
-                self._consensus.propose(batch.data)
+        if operations or queries:
+            self._batches.propose(operations, queries, now_s)
 
     def _let_time_act(self) -> None:
         """Where this node leads and something is due by time alone, move the time in the log."""
@@ -317,14 +290,15 @@ class Replica:
         applied = self.machine.apply(index, data)
         for errand in self._errands.values():
             errand.moved(index, applied)
-        self._waiting.notice(self.machine.ready_now)
         for request in self._waiting.take_finished(self.machine.finished_now):
             self._answer_query(request)
-        if applied.session != self._session:
-            return
-        batch = self._batches.pop(applied.number, None)
-        if batch is None:
-            return
+        batch = self._batches.take(applied)
+        if batch is not None:
+            self._end_batch(batch, applied)
+        # Last, for what this entry made ready may be for those who found nothing in it before.
+        self._waiting.notice(self.machine.ready_now)
+
+    def _end_batch(self, batch: Batch, applied: Applied) -> None:
         if applied.results is None:
             # The log refused our own number: this session was forgotten. It may have been applied
             # before that; only 504 is honest.
@@ -347,8 +321,7 @@ class Replica:
         self._keep_feed()
         for request in self._waiting.take_all_looks():
             self._answer_query(request)
-        for number in [n for n in self._batches if self.machine.sessions.was_applied(self._session, n)]:
-            batch = self._batches.pop(number)
+        for batch in self._batches.take_out_of_sight(self.machine.sessions):
             for request in batch.operations:
                 if not request.done and isinstance(_decode_operation(request.body), Keyed):
                     # Its key makes it safe to do again: the state knows the answer.

@@ -95,11 +95,14 @@ class Waiting:
         request.parked = True
         insort(group.parked, request)
         self._group_of[request] = group
-        # What became ready behind its try, in the same entry, was noticed before anybody was parked here.
-        self._to_look_at[group] = None
+
+    @property
+    def is_stirred(self) -> bool:
+        """Whether somebody may find something by now, so that `wake` has something to do."""
+        return any(group.parked for group in self._to_look_at)
 
     def notice(self, ready: set[Ready]) -> None:
-        """An entry made this ready."""
+        """An entry made this ready; who was parked by it counts too."""
         if found_by := self._found_by:
             for queue, what in ready:
                 self._to_look_at.update(found_by.get((queue, what), {}))

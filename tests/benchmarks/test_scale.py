@@ -23,6 +23,10 @@ MOMENTS = {
     "fsync": ["--repetitions", "1", "--slice-s", "0.02"],
     "million": ["--jobs", "2000", "--slices", "1"],
     "soak": ["--seconds", "1"],
+    "waiting": [
+        *("--consumers", "20", "--pollers", "20", "--wait-s", "1", "--seconds", "0.2"),
+        *("--singles", "2", "--burst", "5"),
+    ],
 }
 
 

@@ -83,7 +83,11 @@ class Desk:
 
     def woken(self) -> list[int]:
         """The numbers of those who shall try again now."""
-        return [request.number for request in self.waiting.wake(self.machine)]
+        was_stirred = self.waiting.is_stirred
+        woken = [request.number for request in self.waiting.wake(self.machine)]
+        assert was_stirred or not woken
+        assert not self.waiting.is_stirred
+        return woken
 
     def _request(self, kind: int, asked: Any) -> Request:
         request = Request(kind, _encode(asked), lambda *_: None, len(self.requests), 0.0)
