@@ -132,11 +132,11 @@ class Feed:
     def _after(self, place: Place) -> Iterator[Changed]:
         """All changes after a place."""
         later: list[_Run] = []
-        # From the newest back, since that is where nearly everybody looks; a run may begin before the place.
+        # From the newest back, since that is where nearly everybody looks.
         for run in reversed(self._runs):
-            later.append(run)
-            if run[:2] <= place:
+            if (run[0], run[1] + len(run[-1]) - 1) <= place:
                 break
+            later.append(run)
         for index, first, event, at_ms, error, rows in reversed(later):
             skipped = max(place[1] - first + 1, 0) if index == place[0] else 0
             for position, row in enumerate(rows[skipped:], first + skipped):

@@ -22,6 +22,7 @@ from cqueue.core.handing_out import available, dequeue
 from cqueue.core.jobs import Job
 from cqueue.core.keys import Keys, Remembered
 from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, PerJob, SetBounds, SetQueue
+from cqueue.core.places import Ready
 from cqueue.core.queries import Query
 from cqueue.core.queueing import drop_queue, set_bounds, set_queue
 from cqueue.core.queues import Queue, QueueRecord
@@ -29,7 +30,7 @@ from cqueue.core.receipts import receipt_of, redeem
 from cqueue.core.results import Refusal, Result
 from cqueue.core.sessions import Sessions, SessionState
 from cqueue.core.settling import settle
-from cqueue.core.state import Ready, State
+from cqueue.core.state import State
 from cqueue.core.uniqueness import Taken, UniqueKeys
 
 SNAPSHOT_FORMAT: Final = 2

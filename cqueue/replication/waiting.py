@@ -15,7 +15,7 @@ import msgspec
 
 from cqueue.core.machine import StateMachine
 from cqueue.core.operations import Dequeue, Keyed, Operation
-from cqueue.core.state import Ready
+from cqueue.core.places import Ready
 from cqueue.replication.requests import Request
 
 Wish = tuple[tuple[str, ...], tuple[str, ...] | None, tuple[tuple[str, str], ...]]

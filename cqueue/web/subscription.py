@@ -124,7 +124,7 @@ class Subscription:
         """No more jobs."""
         self._ended = True
         for greenlet in self._timers.values():
-            greenlet.kill()
+            greenlet.kill(block=False)
         if self._asked is not None:
             self._link.stop(self._asked)
 

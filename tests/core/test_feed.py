@@ -22,6 +22,7 @@ from cqueue.core.operations import (
     Redrive,
     Release,
     Report,
+    SetQueue,
 )
 from tests.core.driver import Driver, batch
 
@@ -147,3 +148,19 @@ def test_nothing_is_told_where_nobody_asked_for_it(queue: Driver) -> None:
     """A state machine keeps none by itself."""
     queue.apply(batch(1, Enqueue([NewJob("a", b"1")])))
     assert queue.machine.feed is None
+
+
+def test_nothing_is_told_twice_wherever_one_goes_on(queue: Driver) -> None:
+    """From each place there is, also from one within what changed together, the rest is what came after it."""
+    queue.machine.keep_feed(100)
+    queue.apply(batch(1, Enqueue([NewJob("a", b"1")] * 3), Dequeue(2)))
+    queue.apply(batch(2, SetQueue("default")))
+    queue.apply(batch(3, Conclude([Conclusion(1), Conclusion(2)])))
+    feed, everything = feed_of(queue), told(queue)
+    places = [(one.index, one.position) for one in everything]
+    assert len(places) == 7
+    for position, place in enumerate(places):
+        assert feed.look(Wanted(), place)[0] == everything[position + 1 :]
+    assert feed.look(Wanted(), (2, 0))[0] == everything[5:]
+    assert feed.look(Wanted(), (3, 0)) == (everything[5:], (3, 2))
+    assert feed.look(Wanted(), (4, 0)) == ([], (4, 0))
