@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from cqueue.core import limits
 from cqueue.core.jobs import Event, Job, Status
+from cqueue.core.reach import Reach, reaches
 
 Place = tuple[int, int]
 """(log index, position in the entry from 1 on). An entry's changes come after (index, 0)."""
@@ -46,7 +47,10 @@ class Changed(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Wanted(Struct, array_like=True, frozen=True):
-    """Which changes someone follows; None or empty: any. after: None: those from now on."""
+    """Which changes someone follows; None or empty: any. after: None: those from now on.
+
+    reach: the queues that are theirs; None: all.
+    """
 
     after: Place | None = None
     count: int = limits.FEED_CHANGES_MAX
@@ -54,6 +58,7 @@ class Wanted(Struct, array_like=True, frozen=True):
     types: tuple[str, ...] = ()
     statuses: tuple[Status, ...] = ()
     id: int | None = None
+    reach: Reach | None = None
 
     def has(self, changed: Changed) -> bool:
         """Whether this is one of them."""
@@ -62,6 +67,7 @@ class Wanted(Struct, array_like=True, frozen=True):
             and (not self.types or changed.type in self.types)
             and (not self.statuses or changed.status in self.statuses)
             and (self.id is None or changed.id == self.id)
+            and (self.reach is None or reaches(self.reach, changed.queue))
         )
 
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 from cqueue.core import limits
 from cqueue.core.jobs import CONCLUDED, DEFAULT_QUEUE, FINISHED, IN_PROGRESS, QUEUED, SCHEDULED, STATUSES, Change, Job
 from cqueue.core.memory import size
-from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues, Query
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues, LookWithin, Query
 from cqueue.core.queues import MINUTE_MS, Queue
+from cqueue.core.reach import Reach, reaches
 from cqueue.core.results import Explanation, Found, History, Page, Queues, QueueState, Refusal, Result, Stats
 from cqueue.core.state import State
 
@@ -17,6 +18,24 @@ from cqueue.core.state import State
 def look(state: State, query: Query) -> Result:
     """Answer from the state as it is."""
     return _ANSWERS[type(query)](state, query)
+
+
+def out_of_reach(job_id: int) -> Refusal:
+    """What is said of a job that is there, but not for this caller."""
+    return Refusal("not_found", f"there is no job {job_id} in the queues that are yours")
+
+
+def _within(state: State, within: LookWithin) -> Result:
+    query, reach = within.query, within.reach
+    if isinstance(query, GetStats):
+        counts = _stats(state, query).queues
+        return Stats({name: counts[name] for name in counts if reaches(reach, name)})
+    if isinstance(query, ListJobs):
+        return _page(state, query, reach)
+    if isinstance(query, ListQueues):
+        return _queues(state, query, reach)
+    job = state.jobs.get(query.id)
+    return look(state, query) if job is None or reaches(reach, job.queue) else out_of_reach(query.id)
 
 
 def _job(state: State, query: GetJob) -> Found | Refusal:
@@ -32,14 +51,14 @@ def _stats(state: State, _query: GetStats) -> Stats:
 # -- lists -----------------------------------------------------------------------------------------
 
 
-def _page(state: State, query: ListJobs) -> Page:
+def _page(state: State, query: ListJobs, reach: Reach | None = None) -> Page:
     newest = state.next_id - 1
     until = min(query.until or newest, newest)
     jobs: list[Job] = []
     room = limits.DEQUEUE_PAYLOAD_BYTES_MAX
     for looked, job_id in enumerate(state.jobs.ids(query.after + 1, until + 1), 1):
         job = state.jobs.get(job_id)
-        if job is not None and _fits(job, query):
+        if job is not None and _fits(job, query) and (reach is None or reaches(reach, job.queue)):
             room -= size(job) - limits.JOB_BYTES
             if room < 0 and jobs:
                 return Page(jobs, job_id - 1, newest)
@@ -67,8 +86,8 @@ def _queue(state: State, query: GetQueue) -> QueueState | Refusal:
     return queue_state(state, queue)
 
 
-def _queues(state: State, query: ListQueues) -> Queues:
-    names = sorted(name for name in state.queues if name > query.after)
+def _queues(state: State, query: ListQueues, reach: Reach | None = None) -> Queues:
+    names = sorted(name for name in state.queues if name > query.after and (reach is None or reaches(reach, name)))
     shown = [queue_state(state, state.queues[name]) for name in names[: query.count]]
     return Queues(shown, names[query.count - 1] if len(names) > query.count else None)
 
@@ -147,4 +166,5 @@ _ANSWERS: Final[dict[type, Callable[[State, Any], Result]]] = {
     Explain: _explain,
     GetQueue: _queue,
     ListQueues: _queues,
+    LookWithin: _within,
 }

@@ -21,7 +21,7 @@ from cqueue.core.feed import Feed
 from cqueue.core.handing_out import available, dequeue
 from cqueue.core.jobs import Job
 from cqueue.core.keys import Keys, Remembered
-from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, PerJob, SetBounds, SetQueue
+from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, PerJob, SetBounds, SetQueue, Within
 from cqueue.core.places import Ready
 from cqueue.core.queries import Query
 from cqueue.core.queueing import drop_queue, set_bounds, set_queue
@@ -29,7 +29,7 @@ from cqueue.core.queues import Queue, QueueRecord
 from cqueue.core.receipts import receipt_of, redeem
 from cqueue.core.results import Refusal, Result
 from cqueue.core.sessions import Sessions, SessionState
-from cqueue.core.settling import settle
+from cqueue.core.settling import settle, settle_within
 from cqueue.core.state import State
 from cqueue.core.uniqueness import Taken, UniqueKeys
 
@@ -75,6 +75,7 @@ _VERBS: Final[dict[type, Callable[[State, Any], Result]]] = {
     SetQueue: set_queue,
     DropQueue: drop_queue,
     SetBounds: set_bounds,
+    Within: settle_within,
     **dict.fromkeys(get_args(PerJob), settle),
 }
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from cqueue.core.jobs import DEFAULT_QUEUE, Backoff, Unique
+from cqueue.core.reach import Reach
 
 # -- operations: jobs come and are handed out ------------------------------------------------------
 
@@ -217,6 +218,16 @@ class SetBounds(Struct, array_like=True, frozen=True, tag=14):
     max_bytes: int
 
 
+class Within(Struct, array_like=True, frozen=True, tag=15):
+    """Do `operation` to those of its jobs that are in queues which `reach` covers; others: `not_found`.
+
+    What names its queues itself needs no such thing: whoever asks can be told no before the log.
+    """
+
+    reach: Reach
+    operation: Conclude | Fail | Release | Extend | Progress | Cancel | Redrive | Purge
+
+
 class Keyed(Struct, array_like=True, frozen=True, tag=4):
     """Do `operation` once under `key` (1 to 255 characters); afterwards only answer the same again.
 
@@ -240,12 +251,15 @@ class Keyed(Struct, array_like=True, frozen=True, tag=4):
         | Purge
         | SetQueue
         | DropQueue
+        | Within
     )
 
     @property
     def weight(self) -> int:
         """How much of the room for keys it takes: one, and one more for every job it may be about."""
         operation = self.operation
+        if isinstance(operation, Within):
+            operation = operation.operation
         if isinstance(operation, Dequeue):
             return 1 + operation.count
         if isinstance(operation, Cancel | Redrive | Purge):
@@ -256,4 +270,4 @@ class Keyed(Struct, array_like=True, frozen=True, tag=4):
 
 
 PerJob = Conclude | Fail | Release | Extend | Progress | Cancel | Redrive | Purge
-Operation = Enqueue | Dequeue | PerJob | SetQueue | DropQueue | SetBounds | Keyed
+Operation = Enqueue | Dequeue | PerJob | SetQueue | DropQueue | SetBounds | Within | Keyed

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from cqueue.core.jobs import Status
+from cqueue.core.reach import Reach
 
 
 class GetJob(Struct, array_like=True, frozen=True, tag=65):
@@ -64,4 +65,11 @@ class ListQueues(Struct, array_like=True, frozen=True, tag=71):
     count: int = 100
 
 
-Query = GetJob | GetStats | ListJobs | GetHistory | Explain | GetQueue | ListQueues
+class LookWithin(Struct, array_like=True, frozen=True, tag=72):
+    """`query`, as if there were no queues but those which `reach` covers; a job in another is `not_found`."""
+
+    reach: Reach
+    query: GetJob | GetStats | ListJobs | GetHistory | Explain | ListQueues
+
+
+Query = GetJob | GetStats | ListJobs | GetHistory | Explain | GetQueue | ListQueues | LookWithin

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cqueue.core.backoff import delay_ms
 from cqueue.core.jobs import CANCELLED, CONCLUDED, DEAD, FINISHED, IN_PROGRESS, Job
+from cqueue.core.looking import out_of_reach
 from cqueue.core.operations import (
     Cancel,
     Conclude,
@@ -25,7 +26,9 @@ from cqueue.core.operations import (
     Redrive,
     Release,
     Report,
+    Within,
 )
+from cqueue.core.reach import reaches
 from cqueue.core.results import Done, Outcome, Refusal, Settled
 from cqueue.core.state import State
 
@@ -34,12 +37,37 @@ _CONCLUDED: Final = Done(CONCLUDED)
 
 def settle(state: State, operation: PerJob) -> Settled:
     """Do what `operation` says to each of its jobs, in order."""
-    verb = _VERBS[type(operation)]
-    said: list[Any] = operation.ids if isinstance(operation, Cancel | Redrive | Purge) else operation.jobs
-    outcomes = _conclude_all(state, said) if isinstance(operation, Conclude) else [verb(state, each) for each in said]
+    if isinstance(operation, Conclude):
+        return _settled(state, operation.jobs, _conclude_all(state, operation.jobs))
+    verb, said = _VERBS[type(operation)], _said(operation)
+    return _settled(state, said, [verb(state, each) for each in said])
+
+
+def settle_within(state: State, within: Within) -> Settled:
+    """The same for those of its jobs that the caller reaches."""
+    verb, said = _VERBS[type(within.operation)], _said(within.operation)
+    outcomes: list[Outcome] = []
+    for each in said:
+        job_id = _id(each)
+        job = state.jobs.get(job_id)
+        is_reached = job is None or reaches(within.reach, job.queue)
+        outcomes.append(verb(state, each) if is_reached else out_of_reach(job_id))
+    return _settled(state, said, outcomes)
+
+
+def _said(operation: PerJob) -> list[Any]:
+    return operation.ids if isinstance(operation, Cancel | Redrive | Purge) else operation.jobs
+
+
+def _id(said: Any) -> int:
+    job_id: int = said if isinstance(said, int) else said.id
+    return job_id
+
+
+def _settled(state: State, said: list[Any], outcomes: list[Outcome]) -> Settled:
     job = None
     if len(outcomes) == 1 and isinstance(outcomes[0], Done):
-        job_id = said[0] if isinstance(said[0], int) else said[0].id
+        job_id = _id(said[0])
         job = state.jobs.get(job_id)
         state.shown.add(job_id)
     return Settled(outcomes, job)

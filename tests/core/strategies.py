@@ -138,5 +138,6 @@ sayings = st.one_of(
     st.tuples(st.just(Purge), st.none(), several(kept)),
 )
 """(operation, shape of one item, [(who, details ...)]): what is said of jobs, before one knows which there are."""
+REACHES = st.sampled_from([(), ("*",), ("a",), ("d*", "b"), ("*a*t",), ("d*f*t", "c")])
 anything = st.one_of(enqueues, dequeues, sayings, sayings, about_queues)
 keyable = st.one_of(enqueues, dequeues, sayings, set_queues, st.builds(DropQueue, NAMES))

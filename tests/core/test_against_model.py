@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import settings
@@ -26,8 +26,9 @@ from hypothesis.stateful import (
 
 from cqueue.core import entry, invariants, shards
 from cqueue.core.machine import StateMachine
-from cqueue.core.operations import Dequeue, Enqueue, Keyed, NewJob, Operation, SetBounds
-from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues
+from cqueue.core.operations import Dequeue, Enqueue, Keyed, NewJob, Operation, PerJob, SetBounds, Within
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues, LookWithin
+from cqueue.core.reach import Reach
 from cqueue.core.results import Page, QueueState
 from cqueue.simulation.model import Model, lately, show
 from tests.core.driver import batch, encode
@@ -35,6 +36,7 @@ from tests.core.strategies import (
     CONSUMERS,
     LEASES_MS,
     QUEUES,
+    REACHES,
     STEPS_MS,
     TYPES,
     Who,
@@ -101,6 +103,11 @@ class QueueAgainstModel(RuleBasedStateMachine):
         """Holders, former holders and strangers."""
         self.propose([self.resolve(saying)], step_ms)
 
+    @rule(saying=sayings, reach=REACHES, step_ms=STEPS_MS)
+    def say_something_within_reach(self, saying: Any, reach: Reach, step_ms: int | None) -> None:
+        """Somebody who may know of some queues only."""
+        self.propose([Within(reach, self.resolve(saying))], step_ms)  # type: ignore[arg-type] # sayings are of jobs
+
     @rule(operation=about_queues, step_ms=STEPS_MS)
     def change_a_queue(self, operation: Operation, step_ms: int | None) -> None:
         """Its settings, or that it is there; or the bounds of all."""
@@ -114,10 +121,12 @@ class QueueAgainstModel(RuleBasedStateMachine):
         done_below = max(0, self.numbers[session] + 1 - whose)
         self.propose([self.resolve(each) for each in batch], step_ms, session, done_below, arrives=arrives)
 
-    @rule(operation=keyable, key=st.sampled_from(["a", "b", "c", "d"]), step_ms=STEPS_MS)
-    def do_once_under_a_key(self, operation: Any, key: str, step_ms: int | None) -> None:
+    @rule(operation=keyable, key=st.sampled_from(["a", "b", "c", "d"]), reach=REACHES, step_ms=STEPS_MS)
+    def do_once_under_a_key(self, operation: Any, key: str, reach: Reach, step_ms: int | None) -> None:
         """A client sends an Idempotency-Key, new or used for something else."""
         operation = self.resolve(operation)
+        if reach and isinstance(operation, get_args(PerJob)):
+            operation = Within(reach, operation)
         keyed = Keyed(key, hashlib.sha256(encode(operation)).digest(), operation)
         self.keyed.append(keyed)
         self.propose([keyed], step_ms)
@@ -147,10 +156,11 @@ class QueueAgainstModel(RuleBasedStateMachine):
     @rule(query=queries)
     def list_jobs(self, query: ListJobs) -> None:
         """Somebody looks for jobs."""
-        page = self.machine.query(query)
-        assert isinstance(page, Page)
-        assert show(page) == self.model.query(query, page.next)
-        assert page.next is None or page.next > query.after
+        for asked in (query, *(LookWithin(reach, query) for reach in (("*a*t", "b"), ("a",)))):
+            page = self.machine.query(asked)
+            assert isinstance(page, Page)
+            assert show(page) == self.model.query(asked, page.next)
+            assert page.next is None or page.next > query.after
 
     # -- how it arrives ------------------------------------------------------------------------
 
@@ -217,6 +227,12 @@ class QueueAgainstModel(RuleBasedStateMachine):
         for job_id in range(self.model.ids_given + 2):
             for query in (GetJob(job_id), GetHistory(job_id), Explain(job_id)):
                 assert show(self.machine.query(query)) == self.model.query(query)
+                assert show(self.machine.query(LookWithin(("d*", "b"), query))) == self.model.query(
+                    LookWithin(("d*", "b"), query)
+                )
+        for reach in (("d*", "b"), ("c",)):
+            for within in (LookWithin(reach, GetStats()), LookWithin(reach, ListQueues("", 1))):
+                assert show(self.machine.query(within)) == self.model.query(within)
         for query in (GetStats(), ListQueues(), ListQueues("a", 1), ListQueues(count=2), *map(GetQueue, QUEUES)):
             assert show(self.machine.query(query)) == self.model.query(query)
         assert self.machine.next_due_ms() == self.model.next_due_ms()

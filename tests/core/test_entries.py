@@ -35,6 +35,7 @@ from cqueue.core.operations import (
     Report,
     SetBounds,
     SetQueue,
+    Within,
 )
 from cqueue.core.queries import Query
 from cqueue.core.results import Result
@@ -58,9 +59,7 @@ def some(each: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(each, max_size=3)
 
 
-UNKEYED = st.one_of(
-    st.builds(Enqueue, some(st.builds(NewJob, TEXTS, JSONS, TEXTS, st.none() | OPTIONS))),
-    st.builds(Dequeue, IDS, IDS, st.none() | TEXTS, NAMES, st.none() | NAMES, TAGS),
+PER_JOB = st.one_of(
     st.builds(Conclude, some(st.builds(Conclusion, IDS, TOKENS, st.none() | JSONS))),
     st.builds(Fail, some(st.builds(FailedAttempt, IDS, TOKENS, st.none() | TEXTS, st.booleans(), TOKENS))),
     st.builds(Release, some(st.builds(Held, IDS, TOKENS))),
@@ -69,6 +68,12 @@ UNKEYED = st.one_of(
     st.builds(Cancel, some(IDS)),
     st.builds(Redrive, some(IDS)),
     st.builds(Purge, some(IDS)),
+)
+UNKEYED = st.one_of(
+    st.builds(Enqueue, some(st.builds(NewJob, TEXTS, JSONS, TEXTS, st.none() | OPTIONS))),
+    st.builds(Dequeue, IDS, IDS, st.none() | TEXTS, NAMES, st.none() | NAMES, TAGS),
+    PER_JOB,
+    st.builds(Within, NAMES, PER_JOB),
     st.builds(
         SetQueue,
         TEXTS,
@@ -200,6 +205,7 @@ def test_a_tag_is_never_given_a_second_meaning() -> None:
         "SetQueue": 12,
         "DropQueue": 13,
         "SetBounds": 14,
+        "Within": 15,
         "GetJob": 65,
         "GetStats": 66,
         "ListJobs": 67,
@@ -207,6 +213,7 @@ def test_a_tag_is_never_given_a_second_meaning() -> None:
         "Explain": 69,
         "GetQueue": 70,
         "ListQueues": 71,
+        "LookWithin": 72,
     }
     tags = [each.__struct_config__.tag for each in get_args(Result)]
     assert tags == list(range(1, len(tags) + 1))

@@ -139,6 +139,8 @@ def test_one_can_want_some_only() -> None:
         (Wanted(types=("a",)), [(1, 1), (1, 3), (2, 1)]),
         (Wanted(statuses=("IN_PROGRESS",)), [(2, 1)]),
         (Wanted(id=1), [(1, 1), (2, 1)]),
+        (Wanted(reach=("q*",)), [(1, 2), (1, 3)]),
+        (Wanted(reach=()), []),
         (Wanted(queue="q", types=("a",), id=2), []),
     ):
         assert [(one.index, one.position) for one in told(queue, wanted)] == expected

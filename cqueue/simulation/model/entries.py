@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy, deepcopy
 
 from cqueue.core import entry, limits
-from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, SetBounds, SetQueue
+from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, SetBounds, SetQueue, Within
 from cqueue.core.queries import Query
 from cqueue.simulation.model.lifecycle import Lifecycle, said_of
 from cqueue.simulation.model.looking import look, show_queue
@@ -119,5 +119,7 @@ def jobs_named(operation: Operation) -> int:
             return 0
         case Enqueue():
             return len(operation.jobs)
+        case Within():
+            return jobs_named(operation.operation)
         case _:
             return len(said_of(operation))

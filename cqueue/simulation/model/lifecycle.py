@@ -24,7 +24,9 @@ from cqueue.core.operations import (
     Release,
     SetBounds,
     SetQueue,
+    Within,
 )
+from cqueue.core.reach import Reach
 from cqueue.simulation.model.in_time import InTime
 from cqueue.simulation.model.looking import show_queue
 from cqueue.simulation.model.records import (
@@ -34,12 +36,13 @@ from cqueue.simulation.model.records import (
     Words,
     carried_bytes,
     has_tags,
+    is_reached,
     outcome,
     show_job,
     unique_key,
 )
 
-Unkeyed = Enqueue | Dequeue | PerJob | SetQueue | DropQueue | SetBounds
+Unkeyed = Enqueue | Dequeue | PerJob | SetQueue | DropQueue | SetBounds | Within
 
 
 class Lifecycle(InTime):
@@ -215,14 +218,23 @@ class Lifecycle(InTime):
 
     # -- what is said of jobs by id ------------------------------------------------------------
 
-    def settle(self, operation: PerJob) -> Words:
-        """Each on its own; where one was asked for, the job itself is told too."""
+    def settle(self, operation: PerJob | Within) -> Words:
+        """Each on its own; where one was asked for, the job itself is told too. Jobs out of reach are none."""
+        reach = None
+        if isinstance(operation, Within):
+            reach, operation = operation.reach, operation.operation
         ids = [each if isinstance(each, int) else each.id for each in said_of(operation)]
         results = [
-            self.settle_one(operation, job_id, each) for job_id, each in zip(ids, said_of(operation), strict=True)
+            self.settle_one(operation, job_id, each) if self.may_know(job_id, reach) else {"code": "not_found"}
+            for job_id, each in zip(ids, said_of(operation), strict=True)
         ]
         job = self.find(ids[0]) if len(ids) == 1 and "code" not in results[0] else None
         return {"results": results, "job": job and show_job(job)}
+
+    def may_know(self, job_id: int, reach: Reach | None) -> bool:
+        """Whether nothing is there to hide, or it is not hidden."""
+        job = self.find(job_id)
+        return job is None or is_reached(job["queue"], reach)
 
     def settle_one(self, operation: PerJob, job_id: int, said: Any) -> Words:
         """The job's status now, or why not."""

@@ -12,7 +12,8 @@ from typing import Any, Final
 from msgspec.structs import asdict
 
 from cqueue.core.jobs import Extras, Job
-from cqueue.core.queries import Explain, GetHistory, GetJob, GetStats, ListJobs, ListQueues, Query
+from cqueue.core.queries import Explain, GetHistory, GetJob, GetStats, ListJobs, ListQueues, LookWithin, Query
+from cqueue.core.reach import Reach
 from cqueue.core.results import (
     Accepted,
     Dequeued,
@@ -36,6 +37,7 @@ from cqueue.simulation.model.records import (
     Records,
     Words,
     has_tags,
+    is_reached,
     remembered,
     show_job,
     untold,
@@ -98,15 +100,21 @@ _SHOWN: Final[dict[type, Callable[[Any], Any]]] = {
 
 def look(model: Records, query: Query, page_end: int | None) -> Words:
     """What the query should be answered; page_end: the machine may choose where a page of jobs ends."""
+    reach = None
+    if isinstance(query, LookWithin):
+        reach, query = query.reach, query.query
     if isinstance(query, GetJob | GetHistory | Explain):
         job = model.find(query.id)
+        if job is not None and not is_reached(job["queue"], reach):
+            return {"code": "not_found"}
         return {"code": model.why_missing(query.id)} if job is None else _one_job(model, query, job)
     if isinstance(query, GetStats):
-        return {queue["name"]: _counts(model, queue["name"]) for queue in model.queues} or {"default": _no_counts()}
+        counts = {queue["name"]: _counts(model, queue["name"]) for queue in model.queues} or {"default": _no_counts()}
+        return {name: counts[name] for name in counts if is_reached(name, reach)}
     if isinstance(query, ListJobs):
-        return _page(model, query, page_end)
+        return _page(model, query, page_end, reach)
     if isinstance(query, ListQueues):
-        return _queues(model, query)
+        return _queues(model, query, reach)
     return show_queue(model, query.queue) if model.has_queue(query.queue) else {"code": "queue_not_found"}
 
 
@@ -124,13 +132,14 @@ def _no_counts() -> dict[str, int]:
     return dict.fromkeys(STATUSES, 0)
 
 
-def _page(model: Records, query: ListJobs, end: int | None) -> Words:
+def _page(model: Records, query: ListJobs, end: int | None, reach: Reach | None) -> Words:
     """Every job that fits, up to the end; where there are more than asked for, that is no end."""
     fitting = [
         show_job(job)
         for job in model.jobs
         if query.after < job["id"] <= (query.until or model.ids_given)
         and query.queue in {None, job["queue"]}
+        and is_reached(job["queue"], reach)
         and (not query.statuses or job["status"] in query.statuses)
         and (not query.types or job["type"] in query.types)
         and has_tags(job, query.tags)
@@ -143,8 +152,10 @@ def _page(model: Records, query: ListJobs, end: int | None) -> Words:
     return {"jobs": jobs, "next": end, "newest": model.ids_given}
 
 
-def _queues(model: Records, query: ListQueues) -> Words:
-    names = sorted(queue["name"] for queue in model.queues if queue["name"] > query.after)
+def _queues(model: Records, query: ListQueues, reach: Reach | None) -> Words:
+    names = sorted(
+        queue["name"] for queue in model.queues if queue["name"] > query.after and is_reached(queue["name"], reach)
+    )
     page = names[: query.count]
     return {"queues": [show_queue(model, name) for name in page], "next": page[-1] if page != names else None}
 

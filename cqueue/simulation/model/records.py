@@ -5,10 +5,12 @@ Here is what becomes of one job; who asks for it, and whether it may be, is deci
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from cqueue.core import limits
 from cqueue.core.operations import NewJob, QueueSettings
+from cqueue.core.reach import Reach
 
 Words = dict[str, Any]
 """A job, a queue, or an answer."""
@@ -17,6 +19,11 @@ WAITING: Final = ("SCHEDULED", "QUEUED")
 FINISHED: Final = ("CONCLUDED", "DEAD", "CANCELLED", "EXPIRED")
 SETTINGS: Final = QueueSettings.__struct_fields__
 NOT_SHOWN: Final = ("history", "finish")
+
+
+def is_reached(queue: str, reach: Reach | None) -> bool:
+    """Whether a caller with these patterns may know of the queue; None: of all."""
+    return reach is None or any(fnmatchcase(queue, pattern) for pattern in reach)
 
 
 class Records:
