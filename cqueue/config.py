@@ -33,6 +33,7 @@ EXIT_CONFIG: Final = 2
 
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9]\d{0,4}))?")
 _PORT_DEFAULTS: Final = {"http": 80, "https": 443}
+_SWITCH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):(?P<port>\d{1,5})")
 
 
@@ -71,6 +72,15 @@ class Settings:
     )
     raft_tls_key: str = _setting("", "PEM file with the key of --raft-tls-cert.", metavar="FILE")
     raft_tls_ca: str = _setting("", "PEM file with the CA that signed the certificates of all nodes.", metavar="FILE")
+    tokens: str = _setting("", "TOML file with the API tokens that callers may show.", metavar="FILE")
+    jwt_issuer: str = _setting("", "Issuer of the JWTs that callers may show; needs audience and JWKS.", metavar="URL")
+    jwt_audience: str = _setting("", "What those JWTs have to be meant for.", metavar="TEXT")
+    jwt_jwks: str = _setting("", "JWKS file with the public keys they are signed with.", metavar="FILE")
+    jwt_role_claim: str = _setting("cqueue_roles", "Their claim with the caller's roles.", metavar="NAME")
+    jwt_queues_claim: str = _setting("cqueue_queues", "Their claim with the caller's queues.", metavar="NAME")
+    insecure: bool = _setting(
+        default=False, text="Serve without tokens on an address that others can reach, and know what that means."
+    )
     data_dir: str = _setting(
         "", "Directory for journal and snapshots; without it the queue lives in memory.", metavar="DIR"
     )
@@ -118,6 +128,11 @@ class Settings:
     def is_cluster(self) -> bool:
         """Whether this node has peers."""
         return bool(self.peers)
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether callers have to show a token."""
+        return bool(self.tokens or self.jwt_jwks)
 
     @property
     def node_id(self) -> str:
@@ -187,6 +202,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _parse(spec: Mapping[str, Any], kind: type, source: str, value: Any) -> Any:
+    if kind is bool:
+        return _parse_switch(source, value)
     if kind is int:
         if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,12}", str(value).strip()):
             raise _wrong(f"{source}: {value!r} is not a whole number")
@@ -207,6 +224,13 @@ def _parse(spec: Mapping[str, Any], kind: type, source: str, value: Any) -> Any:
         if text not in spec["choices"]:
             raise _wrong(f"{source}: {value!r} is not one of {', '.join(spec['choices'])}")
     return text
+
+
+def _parse_switch(source: str, value: Any) -> bool:
+    word = str(value).strip().lower()
+    if word not in _SWITCH:
+        raise _wrong(f"{source}: {value!r} is not one of {', '.join(word for word in _SWITCH if word)}")
+    return _SWITCH[word]
 
 
 def is_address(text: str) -> bool:
@@ -233,10 +257,14 @@ def _check(settings: Settings) -> Settings:
         raise _wrong("--peers: names a node twice, or this node itself; list only the others, once each")
     if settings.heartbeat_ms * 3 >= settings.election_ms_min or settings.election_ms_min >= settings.election_ms_max:
         raise _wrong("--election-ms-min must be above three heartbeats and below --election-ms-max")
-    tls = {flag_of(name): getattr(settings, name) for name in ("raft_tls_cert", "raft_tls_key", "raft_tls_ca")}
-    if any(tls.values()) and not all(tls.values()):
-        missing = ", ".join(flag for flag, path in tls.items() if not path)
-        raise _wrong(f"{missing}: missing; TLS between nodes takes a certificate, its key and the CA")
+    _check_together(
+        settings,
+        ("raft_tls_cert", "raft_tls_key", "raft_tls_ca"),
+        "TLS between nodes takes a certificate, its key and the CA",
+    )
+    _check_together(
+        settings, ("jwt_issuer", "jwt_audience", "jwt_jwks"), "JWTs take an issuer, an audience and a JWKS file"
+    )
     secret = _secret(settings)
     if settings.is_cluster:
         if not settings.raft_addr:
@@ -258,6 +286,12 @@ def _check_origins(origins: tuple[str, ...]) -> None:
             )
     if ANY_ORIGIN in origins and len(origins) > 1:
         raise _wrong(f"--allowed-origins: {ANY_ORIGIN} allows all; name it alone, or leave it out")
+
+
+def _check_together(settings: Settings, names: tuple[str, ...], why: str) -> None:
+    missing = [flag_of(name) for name in names if not getattr(settings, name)]
+    if 0 < len(missing) < len(names):
+        raise _wrong(f"{', '.join(missing)}: missing; {why}")
 
 
 def _secret(settings: Settings) -> str:

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Final
 
+AUDIT: Final = "cqueue.audit"
 FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(message)s"
 
 
@@ -16,5 +17,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # What operators did is written down whatever the level is.
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     # PySyncObj logs what it did about a name or a dump; we say such things ourselves.
     logging.getLogger("pysyncobj").setLevel(logging.CRITICAL)

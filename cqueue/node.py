@@ -13,6 +13,7 @@ dies is replaced by its master. All of them die with the supervisor, by whatever
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import os
 import select
@@ -24,9 +25,10 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from cqueue import logs
-from cqueue.config import Settings
+from cqueue.config import EXIT_CONFIG, Settings
 from cqueue.errors import Unusable
 from cqueue.processes import fork
+from cqueue.web.auth.access import Access
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,11 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     logs.configure(settings.log_level)
+    access = Access(settings)
+    if settings.jwt_jwks:
+        code = _in_a_child(lambda: _check_keys(access))
+        if code:
+            return code
     listener = bind(settings)
     with listener:
         inbox, inbox_path = _listen_for_workers()
@@ -62,7 +69,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
             ready, started = os.pipe()
             replica = fork(lambda: _run_replica(settings, listener, inbox, started), ignore_interrupt=True)
             os.close(started)
-        web = fork(lambda: _run_web(settings, listener, inbox_path), ignore_interrupt=True)
+        web = fork(lambda: _run_web(settings, access, listener, inbox_path), ignore_interrupt=True)
         children = {replica: "replica", web: "web"}
         url = _url(listener)
         # Only web keeps it: when web stops listening, who comes later is refused and not left waiting.
@@ -70,7 +77,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         if _has_started(ready):
             announce(url)
         os.close(ready)
-        return _watch(children, replica, web)
+        return _watch(children, replica, web, lambda: _renew(access, web))
 
 
 def _has_started(ready: int) -> bool:
@@ -81,7 +88,7 @@ def _has_started(ready: int) -> bool:
     return bool(os.read(ready, 1))
 
 
-def _watch(children: dict[int, str], replica: int, web: int) -> int:
+def _watch(children: dict[int, str], replica: int, web: int, on_hangup: Callable[[], None]) -> int:
     """Wait for a signal to stop, or for a child to die; then end what is left."""
     while True:
         received = signal.sigwaitinfo(_SIGNALS).si_signo
@@ -90,10 +97,29 @@ def _watch(children: dict[int, str], replica: int, web: int) -> int:
                 name = children.pop(pid, None)
                 if name is not None:
                     return _fail(children, name, code)
-        elif received in {signal.SIGTERM, signal.SIGINT}:
+        elif received == signal.SIGHUP:
+            on_hangup()
+        else:
             log.info("node_stopping signal=%s", signal.Signals(received).name)
             clean = _stop(children, web, WEB_STOP_S_MAX) and _stop(children, replica, REPLICA_STOP_S_MAX)
             return 0 if clean else EXIT_CHILD_DIED
+
+
+def _renew(access: Access, web: int) -> None:
+    """Have web read what callers may show again, if it can be used."""
+    if access.is_on and _in_a_child(lambda: 0 if access.renew(with_keys=True) else 1) == 0:
+        os.kill(web, signal.SIGHUP)
+        log.info("access_renewed")
+
+
+def _check_keys(access: Access) -> int:
+    access.load_keys()
+    return 0
+
+
+def _in_a_child(body: Callable[[], int]) -> int:
+    """The exit code of a child that does this; the modules it needs for it do not stay here."""
+    return os.waitstatus_to_exitcode(os.waitpid(fork(body), 0)[1])
 
 
 def _fail(children: dict[int, str], name: str, code: int) -> int:
@@ -147,10 +173,11 @@ def _run_replica(settings: Settings, listener: socket.socket, inbox: socket.sock
     return 0
 
 
-def _run_web(settings: Settings, listener: socket.socket, inbox_path: str) -> NoReturn:
+def _run_web(settings: Settings, access: Access, listener: socket.socket, inbox_path: str) -> NoReturn:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until gunicorn takes it
     from cqueue.web import server  # noqa: PLC0415 - the replica and the supervisor must not load it
 
-    server.serve(settings, listener.fileno(), inbox_path)
+    server.serve(settings, access, listener.fileno(), inbox_path)
 
 
 def _listen_for_workers() -> tuple[socket.socket, str]:
@@ -177,7 +204,7 @@ def bind(settings: Settings) -> socket.socket:
     """Listen on the HTTP address.
 
     Raises:
-        Unusable: it is taken or no address of this machine.
+        Unusable: it is taken, no address of this machine, or open to callers that are not asked who they are.
     """
     try:
         found = socket.getaddrinfo(settings.addr, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -186,6 +213,7 @@ def bind(settings: Settings) -> socket.socket:
             f"--addr: {settings.addr!r} is no name or address: {error}", exit_code=EXIT_PORT_TAKEN
         ) from error
     family, kind, number, _, address = found[0]
+    _mind_others(settings, str(address[0]))
     listener = socket.socket(family, kind, number)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -199,6 +227,19 @@ def bind(settings: Settings) -> socket.socket:
             exit_code=EXIT_PORT_TAKEN,
         ) from error
     return listener
+
+
+def _mind_others(settings: Settings, address: str) -> None:
+    if settings.asks_who or ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return
+    if not settings.insecure:
+        raise Unusable(
+            f"--addr: others can reach {settings.addr}, and callers are not asked who they are: give them tokens "
+            "(cqueue token new) and say --tokens FILE, or --jwt-jwks and its like; or say --insecure "
+            "(CQUEUE_INSECURE=1) if whoever reaches it may do everything",
+            exit_code=EXIT_CONFIG,
+        )
+    log.warning("node_open addr=%s", settings.addr)
 
 
 def _url(listener: socket.socket) -> str:

@@ -15,6 +15,11 @@ from cqueue.errors import Unusable
 SECRET: Final = "0123456789abcdef" * 3
 MEMBER: Final[Mapping[str, Any]] = {"raft_addr": "node1:4000", "peers": "node2:4000", "cluster_secret": SECRET}
 TLS: Final[Mapping[str, Any]] = {"raft_tls_cert": "node.pem", "raft_tls_key": "node.key", "raft_tls_ca": "ca.pem"}
+JWT: Final[Mapping[str, Any]] = {
+    "jwt_issuer": "https://id.example.org",
+    "jwt_audience": "cqueue",
+    "jwt_jwks": "jwks.json",
+}
 
 
 def given_file(directory: Path, text: str) -> str:
@@ -83,6 +88,11 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "cluster_secret": SECRET,
         "cluster_secret_file": given_file(tmp_path, SECRET),
         **TLS,
+        "tokens": "tokens.toml",
+        **JWT,
+        "jwt_role_claim": "roles",
+        "jwt_queues_claim": "queues",
+        "insecure": True,
         "data_dir": "somewhere",
         "fsync": "never",
         "body_bytes_max": 4096,
@@ -99,10 +109,11 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
     }
     value = values[spec.name]
     is_list = isinstance(spec.default, tuple)
-    needed: Mapping[str, Any] = MEMBER if spec.name == "peers" else TLS if spec.name in TLS else {}
+    groups: tuple[Mapping[str, Any], ...] = (TLS, JWT, MEMBER if spec.name == "peers" else {})
+    needed = {name: given for group in groups if spec.name in group for name, given in group.items()}
     rest = {name: given for name, given in needed.items() if name != spec.name}
     config = tmp_path / "one.toml"
-    config.write_text(f"{spec.name} = {value!r}\n")
+    config.write_text(f"{spec.name} = {'true' if value is True else repr(value)}\n")
 
     by_flag = load({**rest, spec.name: str(value)}, {})
     by_variable = load(rest, {variable_of(spec.name): str(value)})

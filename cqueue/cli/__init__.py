@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from cqueue import __version__
-from cqueue.cli import backup, cluster
+from cqueue.cli import backup, cluster, token
 from cqueue.config import ENV_PREFIX, LOG_LEVELS, Settings, flag_of, load, variable_of
 from cqueue.errors import Unusable
 
@@ -35,10 +35,13 @@ def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` a flag for every setting; the values come unparsed, None where not given."""
     for spec in reversed(fields(Settings)):
         choices, metavar = spec.metadata["choices"], spec.metadata["metavar"]
-        default = "none" if spec.default in ("", ()) else spec.default
+        is_switch = isinstance(spec.default, bool)
+        default = "off" if is_switch else "none" if spec.default in ("", ()) else spec.default
         command = click.option(
             flag_of(spec.name),
-            metavar="|".join(choices) if choices else metavar or "N",
+            is_flag=is_switch,
+            default=None,
+            metavar=None if is_switch else "|".join(choices) if choices else metavar or "N",
             help=f"{spec.metadata['help']}  [{variable_of(spec.name)}; default: {default}]",
         )(command)
     return click.option(
@@ -150,7 +153,7 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     sys.exit(seeds.simulate(chosen, plan, as_json=as_json, story=story))
 
 
-for _command in (backup.backup, backup.restore, backup.inspect, cluster.cluster):
+for _command in (backup.backup, backup.restore, backup.inspect, cluster.cluster, token.token):
     main.add_command(_command)
 
 

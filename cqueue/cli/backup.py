@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from cqueue.cli.options import node_option
+from cqueue.cli.options import At, node_option
 from cqueue.errors import Unusable
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _STDIO: Final = "-"
 @click.argument("file")
 @node_option
 @click.option("--stale", is_flag=True, help="The node's own state, without asking the others; works without a leader.")
-def backup(file: str, url: str, *, stale: bool) -> None:
+def backup(file: str, at: At, *, stale: bool) -> None:
     """Take the whole state of a running queue along, as of one moment, into FILE (- for stdout).
 
     FILE appears, or is replaced, only when all of it is there and its checksum is right.
@@ -42,7 +42,7 @@ def backup(file: str, url: str, *, stale: bool) -> None:
 
     from cqueue.cli.http import EXIT_UNAVAILABLE, CallFailed, Node  # noqa: PLC0415
 
-    node = Node(url)
+    node = Node(at)
     path = "/cluster/backup?consistency=stale" if stale else "/cluster/backup"
     with _target(file) as target, node.stream("GET", path, answer_s_max=ANSWER_S_MAX) as answer:
         index = answer.headers.get("X-Cqueue-Index", "")

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import click
 
 from cqueue import config
-from cqueue.cli.options import node_option
+from cqueue.cli.options import At, node_option
 from cqueue.cli.verify import verify
 
 _MARGIN_S: Final = 60.0
@@ -57,14 +57,14 @@ cluster.add_command(verify)
 @cluster.command()
 @node_option
 @json_option
-def status(url: str, *, as_json: bool) -> None:
+def status(at: At, *, as_json: bool) -> None:
     """Show the cluster as one node sees it.
 
     Exit code 0: the node knows a leader; 5: it knows none.
     """
     from cqueue.cli.http import EXIT_UNAVAILABLE, Node  # noqa: PLC0415 - a process that serves must not load it
 
-    answer = Node(url).call("GET", "/cluster")
+    answer = Node(at).call("GET", "/cluster")
     if as_json:
         click.echo(json.dumps(answer))
     else:
@@ -98,41 +98,41 @@ def status(url: str, *, as_json: bool) -> None:
     help="Seconds the new node may take to catch up.",
 )
 @json_option
-def add(member: str, url: str, wait: float, *, as_json: bool) -> None:
+def add(member: str, at: At, wait: float, *, as_json: bool) -> None:
     """Add the node HOST:PORT.
 
     It has to run already, with an empty data directory, --raft-addr HOST:PORT, the members as its
     --peers, and the cluster's secret. It is first brought up to date; if that fails, nothing changes.
     """
     asked = {"id": member, "wait": wait}
-    _order(url, ("POST", "/cluster/members", asked), lambda _: f"{member} is a member", wait, as_json=as_json)
+    _order(at, ("POST", "/cluster/members", asked), lambda _: f"{member} is a member", wait, as_json=as_json)
 
 
 @cluster.command()
 @click.argument("member", metavar="HOST:PORT", callback=_address)
 @node_option
 @json_option
-def remove(member: str, url: str, *, as_json: bool) -> None:
+def remove(member: str, at: At, *, as_json: bool) -> None:
     """Remove the node HOST:PORT, whether it runs or not; a leader hands over first.
 
     It stays up, takes no requests any more and says why. Stop it, and do not start it again with its data.
     """
     path = f"/cluster/members/{quote(member, safe='')}"
-    _order(url, ("DELETE", path, None), lambda _: f"{member} is no member", as_json=as_json)
+    _order(at, ("DELETE", path, None), lambda _: f"{member} is no member", as_json=as_json)
 
 
 @cluster.command()
 @click.argument("to", metavar="[HOST:PORT]", required=False, callback=_address)
 @node_option
 @json_option
-def transfer(to: str | None, url: str, *, as_json: bool) -> None:
+def transfer(to: str | None, at: At, *, as_json: bool) -> None:
     """Move leadership to the member HOST:PORT, or to whichever other one can take it."""
     asked = {} if to is None else {"to": to}
-    _order(url, ("POST", "/cluster/transfer", asked), lambda answer: f"{answer['leader']} leads", as_json=as_json)
+    _order(at, ("POST", "/cluster/transfer", asked), lambda answer: f"{answer['leader']} leads", as_json=as_json)
 
 
 def _order(
-    url: str,
+    at: At,
     call: tuple[str, str, object],
     words: Callable[[dict[str, Any]], str],
     wait_s: float = 0.0,
@@ -141,7 +141,7 @@ def _order(
 ) -> None:
     from cqueue.cli.http import Node  # noqa: PLC0415
 
-    answer = Node(url).call(*call, answer_s_max=wait_s + _MARGIN_S)
+    answer = Node(at).call(*call, answer_s_max=wait_s + _MARGIN_S)
     if as_json:
         click.echo(json.dumps(answer))
     else:
@@ -157,7 +157,7 @@ def _order(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @node_option
 @json_option
-def bootstrap(url: str, data_dir: str | None, members: list[str], *, force: bool, yes: bool, as_json: bool) -> None:
+def bootstrap(at: At, data_dir: str | None, members: list[str], *, force: bool, yes: bool, as_json: bool) -> None:
     """The way out when a majority of the nodes is gone for good, or has lost its memory.
 
     Makes one node, which is left, the whole cluster; the others are then added again, with nothing
@@ -166,7 +166,7 @@ def bootstrap(url: str, data_dir: str | None, members: list[str], *, force: bool
     if not force:
         raise click.UsageError("what only the other nodes had will be lost: say --force if they are gone for good")
     ask = not yes
-    answer = _in_directory(Path(data_dir), members, ask=ask) if data_dir else _in_node(url, members, ask=ask)
+    answer = _in_directory(Path(data_dir), members, ask=ask) if data_dir else _in_node(at, members, ask=ask)
     if as_json:
         click.echo(json.dumps(answer))
     else:
@@ -184,10 +184,10 @@ def _in_directory(directory: Path, members: list[str], *, ask: bool) -> dict[str
     return {"members": kept.force(directory, wanted).members, "leader": None}
 
 
-def _in_node(url: str, members: list[str], *, ask: bool) -> dict[str, Any]:
+def _in_node(at: At, members: list[str], *, ask: bool) -> dict[str, Any]:
     from cqueue.cli.http import Node  # noqa: PLC0415
 
-    node = Node(url)
+    node = Node(at)
     view = node.call("GET", "/cluster")
     log = f"Its state is as of index {view['applied_index']}, its term is {view['term']}."
     _warn(view["node"], members or [view["node"]], log, ask=ask)

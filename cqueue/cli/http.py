@@ -15,7 +15,7 @@ import click
 import msgspec
 import urllib3
 
-from cqueue.cli.options import NODE_DEFAULT, NODE_VARIABLE
+from cqueue.cli.options import NODE_DEFAULT, NODE_VARIABLE, TOKEN_VARIABLE, At
 from cqueue.errors import Unusable
 
 EXIT_REFUSED: Final = 1
@@ -28,6 +28,7 @@ EXIT_UNKNOWN: Final = 6
 CONNECT_S_MAX: Final = 5.0
 ANSWER_S_MAX: Final = 60.0
 """Silence of a node after which a call is given up; longer than any request's own time limit by default."""
+_UNAUTHORIZED: Final = 401
 _SERVICE_UNAVAILABLE: Final = 503
 _GATEWAY_TIMEOUT: Final = 504
 
@@ -41,13 +42,14 @@ class CallFailed(Unusable):
 
 
 class Node:
-    """One node, by its URL; `localhost:3000` is short for `http://localhost:3000`.
+    """One node, by its URL, and what to show it; `localhost:3000` is short for `http://localhost:3000`.
 
     Raises:
         click.BadParameter: that is no URL of a node.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, at: At) -> None:
+        url = at.url
         try:
             parsed = urllib3.util.parse_url(url if "://" in url else f"http://{url}")
         except urllib3.exceptions.LocationParseError as error:
@@ -55,6 +57,7 @@ class Node:
         if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.query or parsed.path not in {None, "/"}:
             raise _no_url(url)
         self.url = f"{parsed.scheme}://{parsed.netloc}"
+        self._headers = {} if at.token is None else {"Authorization": f"Bearer {at.token}"}
         self._pool = urllib3.PoolManager(retries=False)
 
     def call(self, method: str, path: str, body: object = None, *, answer_s_max: float = ANSWER_S_MAX) -> Any:
@@ -94,7 +97,7 @@ class Node:
                 method,
                 self.url + path,
                 body=data,
-                headers={} if data is None else {"Content-Type": content_type},
+                headers=self._headers if data is None else {"Content-Type": content_type, **self._headers},
                 timeout=urllib3.Timeout(connect=CONNECT_S_MAX, read=answer_s_max),
                 preload_content=False,
                 redirect=False,
@@ -126,6 +129,8 @@ class Node:
             detail, code = str(problem["detail"]), str(problem["code"])
         except (urllib3.exceptions.HTTPError, msgspec.DecodeError, KeyError, TypeError):
             return CallFailed(f"{self.url} is no cqueue node: it answered with status {answer.status}", exit_code=1)
+        if answer.status == _UNAUTHORIZED:
+            detail += f"; say --token-file FILE, or put the token into {TOKEN_VARIABLE}"
         exits = {_SERVICE_UNAVAILABLE: EXIT_UNAVAILABLE, _GATEWAY_TIMEOUT: EXIT_UNKNOWN}
         return CallFailed(f"{detail} ({code})", exit_code=exits.get(answer.status, EXIT_REFUSED), code=code)
 

@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import click
 
 NODE_DEFAULT: Final = "http://127.0.0.1:3000"
 NODE_VARIABLE: Final = "CQUEUE_NODE"
+TOKEN_VARIABLE: Final = "CQUEUE_TOKEN"  # noqa: S105 - a name
 
-node_option = click.option(
-    "--node",
-    "url",
-    envvar=NODE_VARIABLE,
-    show_envvar=True,
-    default=NODE_DEFAULT,
-    show_default=True,
-    metavar="URL",
-    help="Where to reach a node; any of the cluster.",
-)
-"""Gives a command the option `--node`, as its parameter `url`."""
+
+class At(NamedTuple):
+    """Where to reach a node, and the token to show it; None: none."""
+
+    url: str
+    token: str | None
+
+
+def node_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options `--node` and `--token-file`, as its parameter `at`.
+
+    There is no option for the token itself: whoever lists processes would see it.
+    """
+
+    @click.option(
+        "--node",
+        "url",
+        envvar=NODE_VARIABLE,
+        show_envvar=True,
+        default=NODE_DEFAULT,
+        show_default=True,
+        metavar="URL",
+        help="Where to reach a node; any of the cluster.",
+    )
+    @click.option(
+        "--token-file",
+        metavar="FILE",
+        help=f"File with the token to show; without it what is in {TOKEN_VARIABLE}, if anything.",
+    )
+    @wraps(command)
+    def with_node(*, url: str, token_file: str | None, **others: Any) -> Any:
+        return command(at=At(url, _token(token_file)), **others)
+
+    return with_node
+
+
+def _token(file: str | None) -> str | None:
+    where, token = TOKEN_VARIABLE, os.environ.get(TOKEN_VARIABLE, "")
+    if file is not None:
+        where = "--token-file"
+        try:
+            token = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.BadParameter(f"{file}: cannot be read: {error}", param_hint=where) from error
+    token = token.strip()
+    if not token and file is None:
+        return None
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise click.BadParameter("what is there is no token", param_hint=where)
+    return token

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from cqueue.cli.options import node_option
+from cqueue.cli.options import At, node_option
 
 EXIT_DIFFER = 1
 _MARGIN_S = 60.0
@@ -28,14 +28,14 @@ _RESULTS = {
 @node_option
 @click.option("--wait", default=30.0, show_default=True, type=click.FloatRange(0, 600), help="Seconds the nodes have.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-def verify(url: str, wait: float, *, as_json: bool) -> None:
+def verify(at: At, wait: float, *, as_json: bool) -> None:
     """Compare the state of all members at one index of the log, while they work.
 
     Exit code 0: they are equal; 1: they differ; 5: not every member told in time.
     """
     from cqueue.cli.http import EXIT_UNAVAILABLE, Node  # noqa: PLC0415 - a process that serves must not load it
 
-    verdict = Node(url).call("POST", "/cluster/verify", {"wait": wait}, answer_s_max=wait + _MARGIN_S)
+    verdict = Node(at).call("POST", "/cluster/verify", {"wait": wait}, answer_s_max=wait + _MARGIN_S)
     if as_json:
         click.echo(json.dumps(verdict))
     else:

@@ -14,8 +14,10 @@ from werkzeug.routing import BaseConverter, MapAdapter
 
 from cqueue.config import Settings
 from cqueue.errors import CqueueError
-from cqueue.web import backup, cluster, docs, events, members, openapi, problems, stream
+from cqueue.web import backup, cluster, docs, events, members, openapi, problems, stream, ticketing
 from cqueue.web.asking import Desk
+from cqueue.web.auth.access import Access
+from cqueue.web.auth.gate import Gate
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
 from cqueue.web.looking import LookRoutes
@@ -49,13 +51,14 @@ class _Application(Flask):
         return MapAdapter(self.url_map, "", "/", "", "http", request.path, request.method)
 
 
-def create_app(link: ReplicaLink, settings: Settings) -> Flask:
-    """The application over the replica at the other end of `link`."""
+def create_app(link: ReplicaLink, settings: Settings, access: Access | None = None) -> Flask:
+    """The application over the replica at the other end of `link`; access: None: as the settings say."""
     body_bytes_max = settings.body_bytes_max
     app = _Application("cqueue", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
     app.url_map.converters["id"] = _IdConverter
     app.url_map.merge_slashes = False
+    access = access or Access(settings)
     desk = Desk(link, body_bytes_max=body_bytes_max)
     job_routes = JobRoutes(desk)
     for routes in (job_routes, LookRoutes(desk), QueueRoutes(desk)):
@@ -64,6 +67,7 @@ def create_app(link: ReplicaLink, settings: Settings) -> Flask:
     events.add_routes(app, link)
     stream.add_routes(app, desk, link, message_bytes_max=body_bytes_max, silence_s=settings.stream_silence_s)
     members.add_routes(app, link, body_bytes_max=body_bytes_max)
+    ticketing.add_routes(app, access.tickets)
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=settings.data_dir or None)
     openapi.add_routes(app)
     docs.add_routes(app)
@@ -71,7 +75,8 @@ def create_app(link: ReplicaLink, settings: Settings) -> Flask:
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)
     app.register_error_handler(Exception, _show_unexpected)
-    app.wsgi_app = Origins(app, ShortWay(app, job_routes), settings.allowed_origins)  # type: ignore[method-assign]
+    gate = Gate(app, ShortWay(app, job_routes), access)
+    app.wsgi_app = Origins(app, gate, settings.allowed_origins)  # type: ignore[method-assign]
     return app
 
 

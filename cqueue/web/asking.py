@@ -11,14 +11,14 @@ from flask import Response, request
 from msgspec import UNSET
 
 from cqueue.core.jobs import Job
-from cqueue.core.operations import Held, Operation, Release
+from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Held, Operation, PerJob, Release, SetQueue
 from cqueue.core.queries import Query
 from cqueue.core.results import Refusal
 from cqueue.errors import CqueueError
 from cqueue.protocol import AWAIT, OPERATE, QUERY, RESULT, encode
 from cqueue.web import body, headers, parameters
+from cqueue.web.auth.principals import principal_of
 from cqueue.web.contract import Call, promises
-from cqueue.web.headers import OnceOperation
 from cqueue.web.link import ReplicaLink
 from cqueue.web.parameters import LookParameters
 from cqueue.web.presence import Presence
@@ -49,12 +49,24 @@ class Desk:
         self,
         environ: WSGIEnvironment,
         decode: Callable[[bytes], T | Refusal],
-        operation: OnceOperation,
+        operation: Enqueue | Dequeue | PerJob | SetQueue | DropQueue,
         wait_ms: int = 0,
         caller: Presence | None = None,
     ) -> tuple[T, int]:
         """Do it, once if the request has an `Idempotency-Key`; do not wait any longer once `caller` has left."""
-        return self.ask(decode, OPERATE, headers.under_key(environ, operation), wait_ms, caller)
+        bound = principal_of(environ).bound(operation)
+        return self._ask(decode, OPERATE, headers.under_key(environ, bound), wait_ms, caller)
+
+    def look(
+        self,
+        environ: WSGIEnvironment,
+        decode: Callable[[bytes], T | Refusal],
+        query: Query,
+        kind: int = QUERY,
+        wait_ms: int = 0,
+    ) -> tuple[T, int]:
+        """Ask for what the caller may see; kind: `PEEK` for what this node knows, whether it is the latest or not."""
+        return self._ask(decode, kind, principal_of(environ).looking(query), wait_ms)
 
     def give_back(self, jobs: list[Job]) -> None:
         """Give back jobs that nobody came to hold. Where that fails, their leases run out."""
@@ -65,7 +77,7 @@ class Desk:
         with suppress(CqueueError):
             self._link.ask(OPERATE, encode(operation))
 
-    def ask(
+    def _ask(
         self,
         decode: Callable[[bytes], T | Refusal],
         kind: int,
@@ -86,10 +98,6 @@ class Desk:
     def kind_of_look(self, given: LookParameters) -> int:
         """See the function of that name."""
         return kind_of_look(self._link, given)
-
-    def look(self, decode: Callable[[bytes], T | Refusal], query: Query) -> tuple[T, int]:
-        """Ask the latest there is."""
-        return self.ask(decode, QUERY, query)
 
 
 def result_of(decode: Callable[[bytes], T | Refusal], data: bytes, index: int) -> T:

@@ -8,24 +8,26 @@ newest id there was at the start: a queue that keeps filling does not keep it bu
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from cqueue.core import limits
 from cqueue.core.results import Done
 from cqueue.errors import Unavailable
-from cqueue.protocol import OPERATE
 from cqueue.web.asking import Desk
 from cqueue.web.problems import KINDS, Problem
 from cqueue.web.shapes import looking, verbs
 from cqueue.web.shapes.filters import Filter, FilteredAnswer
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 TIME_S_MAX: Final = 5
 """How long one request goes on; then it answers `"done": false`."""
 
 
-def do(desk: Desk, asked: Filter) -> tuple[FilteredAnswer, int]:
+def do(desk: Desk, environ: WSGIEnvironment, asked: Filter) -> tuple[FilteredAnswer, int]:
     """Do it to every job that fits, as far as time allows; with the index of the last answer.
 
     Raises:
@@ -36,10 +38,10 @@ def do(desk: Desk, asked: Filter) -> tuple[FilteredAnswer, int]:
     matched, index = 0, 0
     while True:
         try:
-            page, index = desk.look(looking.decode_page, query)
+            page, index = desk.look(environ, looking.decode_page, query)
             if page.jobs:
                 operation = asked.verb([job.id for job in page.jobs])
-                settled, index = desk.ask(verbs.decode, OPERATE, operation)
+                settled, index = desk.operate(environ, verbs.decode, operation)
                 matched += sum(isinstance(outcome, Done) for outcome in settled.outcomes)
         except (Problem, Unavailable) as error:
             # "Nothing was done" is true of this page, not of those before it.

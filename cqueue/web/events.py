@@ -21,6 +21,7 @@ from cqueue.core.jobs import Status
 from cqueue.errors import CqueueError, Refused
 from cqueue.protocol import FOLLOW, RESULT, encode
 from cqueue.web import contract, parameters
+from cqueue.web.auth.principals import principal_of
 from cqueue.web.contract import REPLICA, Call, Gives, promises
 from cqueue.web.headers import EventsHeaders
 from cqueue.web.link import ReplicaLink
@@ -132,6 +133,10 @@ def _wanted(environ: dict[str, Any]) -> Wanted:
         statuses=parameters.statuses(given.status),
         id=None if given.job is UNSET else given.job,
     )
+    caller = principal_of(environ)
+    if wanted.queue is not None:
+        caller.check_queue(wanted.queue)
+    wanted = replace(wanted, reach=caller.reach)
     last = environ.get("HTTP_LAST_EVENT_ID")
     if last:
         return replace(wanted, after=_place(last, "the header Last-Event-ID"))

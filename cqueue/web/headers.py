@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from cqueue.core import limits
-from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, PerJob, SetQueue
+from cqueue.core.operations import Dequeue, DropQueue, Enqueue, Keyed, Operation, PerJob, SetQueue, Within
 from cqueue.errors import Refused
 from cqueue.protocol import encode
 from cqueue.web.shapes import fields
 
-OnceOperation = Enqueue | Dequeue | PerJob | SetQueue | DropQueue
+OnceOperation = Enqueue | Dequeue | PerJob | SetQueue | DropQueue | Within
 """What can be done once under a key."""
 
 _QUOTED: Final = re.compile(rf'"((?:[ !#-\[\]-~]|\\["\\]){{1,{limits.KEY_CHARS_MAX}}})"')

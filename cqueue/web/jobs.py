@@ -163,5 +163,5 @@ def filtered(desk: Desk, environ: WSGIEnvironment, asked: Filter) -> Answer:
     """The answer to a verb that was given a filter."""
     if "HTTP_IDEMPOTENCY_KEY" in environ:
         raise Refused("a filter takes no header Idempotency-Key: it is many operations; to send it again is safe")
-    answer, index = by_filter.do(desk, asked)
+    answer, index = by_filter.do(desk, environ, asked)
     return Answer(200, msgspec.json.encode(answer), index)

@@ -69,22 +69,22 @@ class LookRoutes:
         """Show one job, when it is finished if asked to wait for that."""
         given = parameters.read(environ, JobParameters)
         wait_ms, kind = given.wait_ms, self._desk.kind_of_look(given)
-        found, index = self._desk.ask(job.decode_found, kind, GetJob(job_id), wait_ms)
+        found, index = self._desk.look(environ, job.decode_found, GetJob(job_id), kind, wait_ms)
         return Answer(200, job.job_json(found.job), index)
 
     def history(self, environ: WSGIEnvironment, job_id: int) -> Answer:
         """Show what happened to one job."""
-        history, index = self._desk.ask(looking.decode_history, self._kind(environ), GetHistory(job_id))
+        history, index = self._desk.look(environ, looking.decode_history, GetHistory(job_id), self._kind(environ))
         return Answer(200, looking.history_json(job_id, history), index)
 
     def explain(self, environ: WSGIEnvironment, job_id: int) -> Answer:
         """Show why one job is not running."""
-        explanation, index = self._desk.ask(looking.decode_explanation, self._kind(environ), Explain(job_id))
+        explanation, index = self._desk.look(environ, looking.decode_explanation, Explain(job_id), self._kind(environ))
         return Answer(200, looking.explanation_json(job_id, explanation), index)
 
     def stats(self, environ: WSGIEnvironment) -> Answer:
         """Count the jobs."""
-        counts, index = self._desk.ask(looking.decode_stats, self._kind(environ), GetStats())
+        counts, index = self._desk.look(environ, looking.decode_stats, GetStats(), self._kind(environ))
         return Answer(200, looking.stats_json(counts), index)
 
     def jobs(self, environ: WSGIEnvironment) -> Answer:
@@ -100,19 +100,19 @@ class LookRoutes:
             created_from_ms=parameters.time_ms(given.created_from, "created_from"),
             created_before_ms=parameters.time_ms(given.created_before, "created_before"),
         )
-        jobs, place, index = self._find(self._desk.kind_of_look(given), query)
+        jobs, place, index = self._find(environ, query, self._desk.kind_of_look(given))
         return Answer(200, looking.page_json(jobs, parameters.cursor_of(place)), index)
 
     def _kind(self, environ: WSGIEnvironment) -> int:
         return self._desk.kind_of_look(parameters.read(environ, LookParameters))
 
-    def _find(self, kind: int, query: ListJobs) -> tuple[list[Job], int | None, int]:
+    def _find(self, environ: WSGIEnvironment, query: ListJobs, kind: int) -> tuple[list[Job], int | None, int]:
         """The jobs of one page, the id where the next one begins (None: there is none), and the index."""
         give_up_at = time.monotonic() + LIST_TIME_S_MAX
         jobs: list[Job] = []
         room = limits.DEQUEUE_PAYLOAD_BYTES_MAX
         while True:
-            page, index = self._desk.ask(looking.decode_page, kind, query)
+            page, index = self._desk.look(environ, looking.decode_page, query, kind)
             for found in page.jobs:
                 room -= len(found.payload) + len(found.result or b"")
                 if room < 0 and jobs:

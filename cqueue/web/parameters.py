@@ -93,7 +93,13 @@ class JobsParameters(PageParameters):
     created_before: fields.TimeText | UnsetType = UNSET
 
 
-class EventsParameters(Struct, forbid_unknown_fields=True):
+class TicketParameters(Struct, forbid_unknown_fields=True):
+    """Who calls, where a browser cannot send a header; the gate has looked at it."""
+
+    ticket: str | UnsetType = UNSET
+
+
+class EventsParameters(TicketParameters, forbid_unknown_fields=True):
     """Which events to tell."""
 
     after: fields.EventId | UnsetType = UNSET

@@ -25,16 +25,25 @@ CONTENT_TYPE: Final = "application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One line of the table. `retry_after_s`: seconds, or None where trying again is no use."""
+    """One line of the table. `retry_after_s`: seconds, or None where trying again is no use.
+
+    challenge: `WWW-Authenticate`, where another token would help (RFC 6750, 3).
+    """
 
     status: int
     title: str
     retry_after_s: int | None = None
+    challenge: str | None = None
 
 
 KINDS: Final[dict[str, Kind]] = {
     "invalid_json": Kind(400, "The body is not JSON"),
     "invalid_handshake": Kind(400, "It is no WebSocket handshake"),
+    "unauthenticated": Kind(401, "A token is needed", challenge='Bearer realm="cqueue"'),
+    "invalid_token": Kind(401, "The token is not taken", challenge='Bearer realm="cqueue", error="invalid_token"'),
+    "insufficient_scope": Kind(
+        403, "The token is not for this", challenge='Bearer realm="cqueue", error="insufficient_scope"'
+    ),
     "origin_not_allowed": Kind(403, "The page's origin is not allowed"),
     "not_found": Kind(404, "Not found"),
     "events_off": Kind(404, "This node keeps no events"),
@@ -62,6 +71,7 @@ KINDS: Final[dict[str, Kind]] = {
     "invalid_field": Kind(422, "A field is wrong"),
     "key_reused": Kind(422, "The key belongs to another request"),
     "upgrade_required": Kind(426, "It takes a WebSocket"),
+    "too_many_failures": Kind(429, "Too many wrong tokens", 6),
     "internal": Kind(500, "Internal error"),
     "queue_full": Kind(503, "The queue is full", 5),
     "keys_full": Kind(503, "No more keys can be remembered", 5),
@@ -147,6 +157,8 @@ def render(problem: Problem, path: str, request_id: str) -> tuple[int, list[tupl
     retry_s = retry_after_s(problem)
     if retry_s is not None:
         headers.append(("Retry-After", str(retry_s)))
+    if kind.challenge is not None:
+        headers.append(("WWW-Authenticate", kind.challenge))
     if problem.code == "upgrade_required":
         headers.append(("Upgrade", "websocket"))
     if problem.index is not None:

@@ -89,13 +89,13 @@ class QueueRoutes:
         """List queues by name."""
         given = parameters.read(environ, PageParameters)
         after, kind = parameters.cursor(given.cursor), self._desk.kind_of_look(given)
-        page, index = self._desk.ask(queues.decode_queues, kind, ListQueues(after or "", given.limit))
+        page, index = self._desk.look(environ, queues.decode_queues, ListQueues(after or "", given.limit), kind)
         return Answer(200, queues.queues_json(page.queues, parameters.cursor_of(page.next), _now_ms()), index)
 
     def queue(self, environ: WSGIEnvironment, name: str) -> Answer:
         """Show one queue."""
         kind = self._desk.kind_of_look(parameters.read(environ, LookParameters))
-        state, index = self._desk.ask(queues.decode_queue, kind, GetQueue(_name(name)))
+        state, index = self._desk.look(environ, queues.decode_queue, GetQueue(_name(name)), kind)
         return Answer(200, queues.queue_json(state, _now_ms()), index)
 
     def change(self, environ: WSGIEnvironment, name: str) -> Answer:

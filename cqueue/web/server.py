@@ -19,6 +19,7 @@ from gunicorn.glogging import Logger
 from cqueue.config import Settings
 from cqueue.processes import die_with_parent
 from cqueue.web.app import create_app
+from cqueue.web.auth.access import Access
 from cqueue.web.link import ReplicaLink
 from cqueue.web.worker import CqueueWorker
 
@@ -104,17 +105,23 @@ class _Master(Arbiter):  # type: ignore[misc] # gunicorn has no types
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def spawn_worker(self) -> int:
-        """Start a worker that a SIGTERM cannot meet half dressed: it waits until the worker has its handlers."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        """Start a worker that a signal cannot meet half dressed: it waits until the worker has its handlers."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
         try:
             return int(super().spawn_worker())
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
+
+    def handle_hup(self) -> None:
+        """SIGHUP: have what callers may show read again, here for workers to come, and by those there are."""
+        if self.app.renew_access(with_keys=False):
+            self.kill_workers(signal.SIGHUP)
 
 
 class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no types
-    def __init__(self, settings: Settings, listen_fd: int, replica_path: str) -> None:
+    def __init__(self, settings: Settings, access: Access, listen_fd: int, replica_path: str) -> None:
         self._settings = settings
+        self._access = access
         self._listen_fd = listen_fd
         self._replica_path = replica_path
         self._link: ReplicaLink | None = None
@@ -125,8 +132,13 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
+        self._access.load_keys()
         self._link = ReplicaLink(self._replica_path, request_timeout_s=self._settings.request_timeout_s)
-        return create_app(self._link, self._settings)
+        return create_app(self._link, self._settings, self._access)
+
+    def renew_access(self, *, with_keys: bool) -> bool:
+        """See `Access.renew`; called by the master and by its workers."""
+        return self._access.renew(with_keys=with_keys)
 
     def drain(self) -> None:
         """Have everything that waits answered; called by the worker on its way out."""
@@ -134,11 +146,12 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
             self._link.drain()
 
 
-def serve(settings: Settings, listen_fd: int, replica_path: str) -> NoReturn:
+def serve(settings: Settings, access: Access, listen_fd: int, replica_path: str) -> NoReturn:
     """Be the gunicorn master until SIGTERM, then exit with status 0.
 
     Args:
         settings: this node's settings.
+        access: what callers may show.
         listen_fd: a bound TCP socket; it belongs to gunicorn from here on.
         replica_path: where the replica's unix socket is, or will be.
     """
@@ -146,5 +159,5 @@ def serve(settings: Settings, listen_fd: int, replica_path: str) -> NoReturn:
     _allow_descriptors(settings.connections_max + DESCRIPTORS_BESIDES)
     for name in _ENVIRONMENT_OF_OTHERS:
         os.environ.pop(name, None)
-    _Master(_Application(settings, listen_fd, replica_path)).run()
+    _Master(_Application(settings, access, listen_fd, replica_path)).run()
     raise SystemExit(0)

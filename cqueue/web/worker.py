@@ -57,7 +57,8 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         """Take gunicorn's signals, but leave Ctrl-C, which reaches the whole group, to the supervisor."""
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # see _Master.spawn_worker
+        signal.signal(signal.SIGHUP, self._handle_hangup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})  # see _Master.spawn_worker
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: stop, now and not at the next second."""
@@ -65,6 +66,10 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         if self._stopping is not None:
             # A signal comes between any two instructions: leave the rest to the loop.
             gevent.spawn(self._stopping.set)
+
+    def _handle_hangup(self, _sig: int, _frame: Any) -> None:
+        """SIGHUP: read what callers may show again; as with SIGTERM, in the loop."""
+        gevent.spawn(self.app.renew_access, with_keys=True)
 
     def run(self) -> None:
         """Serve until told to stop, then drain."""

@@ -141,9 +141,7 @@ def test_the_weight_of_a_key_is_that_of_what_it_is_about() -> None:
 
 
 @pytest.mark.parametrize("look", [GetJob, GetHistory, Explain])
-def test_a_job_out_of_reach_cannot_be_looked_at(
-    queue: Driver, look: type[GetJob | GetHistory | Explain]
-) -> None:
+def test_a_job_out_of_reach_cannot_be_looked_at(queue: Driver, look: type[GetJob | GetHistory | Explain]) -> None:
     """It is as if there were none; those within reach are shown as always."""
     given_two_held_jobs(queue)
     machine = queue.machine

@@ -6,11 +6,13 @@ import logging
 import sys
 from typing import Any
 
-from cqueue.config import Settings
+from cqueue.config import load
+from cqueue.web.auth.access import Access
 from cqueue.web.server import serve
 
 if __name__ == "__main__":
     listen_fd, replica_path, *settings = sys.argv[1:]
     logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s %(message)s")
-    values: dict[str, Any] = {name: int(value) for name, value in (setting.split("=") for setting in settings)}
-    serve(Settings(**values), int(listen_fd), replica_path)
+    given: dict[str, Any] = dict(setting.split("=", 1) for setting in settings)
+    loaded = load(given, {})
+    serve(loaded, Access(loaded), int(listen_fd), replica_path)

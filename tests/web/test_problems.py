@@ -53,7 +53,14 @@ def test_each_code_says_what_to_do_next(code: str) -> None:
     """Retry-After where trying again may help, and only there."""
     status, headers, body = problems.render(Problem(code, "why"), "/", "id")
     assert json.loads(body)["status"] == status == KINDS[code].status
-    assert ("Retry-After" in dict(headers)) == (status == 503 or code == "change_in_progress")
+    assert ("Retry-After" in dict(headers)) == (status in {429, 503} or code == "change_in_progress")
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_each_code_that_another_token_would_help_against_says_so(code: str) -> None:
+    """RFC 9110 wants a challenge with every 401, RFC 6750 with a 403 for want of scope."""
+    status, headers, _ = problems.render(Problem(code, "why"), "/", "id")
+    assert ("WWW-Authenticate" in dict(headers)) == (status in {401, 403})
 
 
 def test_the_kinds_of_errors_and_their_statuses_agree() -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from flask import Flask
 from werkzeug.test import Client
 
+from cqueue.config import Settings
+from cqueue.web.auth.access import Access
+from cqueue.web.auth.gate import Gate
 from tests.web.conftest import given_app
 
 TIME = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"')
@@ -80,7 +84,7 @@ def answers_of(client: Client) -> Iterator[tuple[str, str, list[tuple[str, str]]
 def test_both_ways_give_the_same_answers() -> None:
     """The same calls on two equal queues: statuses, headers and bodies agree, errors included."""
     with given_app() as short, given_app() as long:
-        plain = Client(lambda environ, start_response: Flask.wsgi_app(long, environ, start_response))
+        plain = Client(Gate(long, partial(Flask.wsgi_app, long), Access(Settings())))
         for by_short_way, by_flask in zip(answers_of(Client(short)), answers_of(plain), strict=True):
             assert by_short_way == by_flask
 
