@@ -31,7 +31,9 @@ RUN groupadd --gid 10001 cqueue \
     && install -d -o cqueue -g cqueue -m 0750 /etc/cqueue /var/lib/cqueue
 COPY --from=build /opt/cqueue /opt/cqueue
 
-# 0.0.0.0: nobody reaches a container's loopback address; which ports are published decides who gets in.
+# 0.0.0.0: nobody reaches a container's loopback address. So a node here wants to know its callers: give it
+# CQUEUE_TOKENS, or CQUEUE_INSECURE=1 where the ports that are published decide who gets in:
+# docker run -e CQUEUE_INSECURE=1 -p 127.0.0.1:3000:3000 cqueue
 ENV CQUEUE_ADDR=0.0.0.0 \
     PATH=/opt/cqueue/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -93,3 +94,10 @@ def test_port_0_serves_on_any_free_port_and_tells_which(start_command: StartComm
 def _is_clean(command: Command) -> None:
     command.wait_gone()
     assert "Traceback" not in command.log
+
+
+def test_a_switch_is_a_flag_without_a_value() -> None:
+    """`--insecure`, and the variable beside it."""
+    done = subprocess.run([*CQUEUE, "serve", "--help"], env=environment(), capture_output=True, text=True, check=True)
+    assert re.search(r"--insecure {2,}\S", done.stdout)
+    assert "CQUEUE_INSECURE; default: off" in " ".join(done.stdout.split())

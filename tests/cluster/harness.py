@@ -327,7 +327,9 @@ class Cluster:
     ) -> None:
         hosts = [HOST if network is None else network.host(number) for number in range(count)]
         raft_addrs = [f"{host}:{ports.reserve()}" for host in hosts]
-        variables = {"CQUEUE_CLUSTER_SECRET": secrets.token_hex(32)}
+        # In a network of the test's own nobody else is there to be asked who they are.
+        open_to_all = {} if network is None else {"CQUEUE_INSECURE": "1"}
+        variables = {"CQUEUE_CLUSTER_SECRET": secrets.token_hex(32), **open_to_all}
         self.nodes: list[Node] = []
         for number, (host, raft_addr) in enumerate(zip(hosts, raft_addrs, strict=True), 1):
             own: dict[str, str | int] = {

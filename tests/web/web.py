@@ -50,7 +50,7 @@ class Web:
 
     replica: StandInReplica
     directory: Path
-    settings: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, int | str] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
     port: int = 0
 
