@@ -77,10 +77,11 @@ Scripts = Callable[[Share], list[Script]]
 """Makes the scripts of a share's clients; what it renders takes no time of the slice."""
 
 
-def rendered(method: str, path: str, body: bytes = b"") -> bytes:
-    """A request as it goes over the wire."""
+def rendered(method: str, path: str, body: bytes = b"", token: str = "") -> bytes:
+    """A request as it goes over the wire; with `token`, as its caller shows it."""
     content = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else "Content-Length: 0\r\n"
-    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{content}\r\n".encode() + body
+    shown = f"Authorization: Bearer {token}\r\n" if token else ""
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{shown}{content}\r\n".encode() + body
 
 
 def body_of(answer: bytes) -> bytes:

@@ -40,6 +40,7 @@ TITLES: Final = {
     "fsync": "What syncing costs",
     "failover": "Failover",
     "waiting": "Consumers that wait",
+    "auth": "What asking who calls costs",
     "soak": "Soak",
 }
 

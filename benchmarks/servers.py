@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -147,15 +147,18 @@ def start_reference() -> Server:
 
 
 def start_nodes(
-    count: int, data_dir: Path | None, *, fsync: str = "always", log_level: str = "warning"
+    count: int, data_dir: Path | None, *, fsync: str = "always", log_level: str = "warning", more: Sequence[str] = ()
 ) -> list[Server]:
-    """`count` nodes of one queue; with `data_dir` each keeps a journal there, in a directory named after its port."""
+    """`count` nodes of one queue; with `data_dir` each keeps a journal there, in a directory named after its port.
+
+    more: arguments of each.
+    """
     ports = [_free_port() for _ in range(count)]
     raft_addrs = [f"127.0.0.1:{_free_port()}" for _ in range(count)]
     secret = secrets.token_hex(32)
     nodes = []
     for port, raft_addr in zip(ports, raft_addrs, strict=True):
-        arguments = ["-m", "cqueue", "serve", "--port", str(port), "--log-level", log_level]
+        arguments = ["-m", "cqueue", "serve", "--port", str(port), "--log-level", log_level, *more]
         if count > 1:
             peers = ",".join(peer for peer in raft_addrs if peer != raft_addr)
             arguments += ["--raft-addr", raft_addr, "--peers", peers, "--cluster-secret", secret]

@@ -54,19 +54,20 @@ _decode_stats = msgspec.json.Decoder(_Stats).decode
 # -- requests ------------------------------------------------------------------------------------
 
 
-def enqueue_request(count: int | None = None) -> bytes:
+def enqueue_request(count: int | None = None, token: str = "") -> bytes:
     """Enqueue one job, or an array of `count`."""
-    return rendered("PUT", "/jobs/enqueue", JOB if count is None else b"[" + b",".join([JOB] * count) + b"]")
+    body = JOB if count is None else b"[" + b",".join([JOB] * count) + b"]"
+    return rendered("PUT", "/jobs/enqueue", body, token)
 
 
-def dequeue_request(count: int | None = None) -> bytes:
+def dequeue_request(count: int | None = None, token: str = "") -> bytes:
     """Dequeue one job, or up to `count`."""
-    return rendered("POST", "/jobs/dequeue", b"" if count is None else _encode({"count": count}))
+    return rendered("POST", "/jobs/dequeue", b"" if count is None else _encode({"count": count}), token)
 
 
-def conclude_request(job: Kept) -> bytes:
+def conclude_request(job: Kept, token: str = "") -> bytes:
     """Conclude one job, with its lease's token."""
-    return rendered("POST", f"/jobs/{job[0]}/conclude", b'{"lease_token":%d}' % job[1])
+    return rendered("POST", f"/jobs/{job[0]}/conclude", b'{"lease_token":%d}' % job[1], token)
 
 
 def _conclude_many_request(jobs: list[_Handed]) -> bytes:
@@ -149,6 +150,24 @@ def lifecycle(batch: int) -> Scripts:
                 raise WrongAnswer(f"{len(jobs)} jobs were handed out, there were {batch} and more")
             _check_concluded((yield _conclude_many_request(jobs)), batch)
             count += batch
+        return count, []
+
+    return lambda share: [one(share) for _ in range(share.clients)]
+
+
+def lifecycle_one_by_one(token: str = "") -> Scripts:
+    """Enqueue, dequeue and conclude one job, in three requests, again and again; who calls shows `token`."""
+    enqueue, take = enqueue_request(token=token), dequeue_request(token=token)
+
+    def one(share: Share) -> Script:
+        count = 0
+        while not share.over:
+            expect((yield enqueue), b"201")
+            answer = yield take
+            expect(answer, b"200")
+            job = _decode_handed(body_of(answer))
+            expect((yield conclude_request((job.id, job.lease_token), token)), b"200")
+            count += 1
         return count, []
 
     return lambda share: [one(share) for _ in range(share.clients)]

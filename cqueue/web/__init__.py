@@ -5,6 +5,7 @@ body      bytes of a request → checked shapes
 shapes    JSON ↔ operations and results, by noun
 problems  the one table of error codes, status codes and titles
 headers, parameters   what is said outside of the body
+auth      who calls, and what they may
 asking    what routes share: read, ask the replica
 jobs, looking, queues, cluster   the routes, by noun
 contract  what a route promises; each stands beside its route

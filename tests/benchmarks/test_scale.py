@@ -20,6 +20,7 @@ DOCS = ROOT / "docs"
 
 MOMENTS = {
     "failover": ["--times", "1"],
+    "auth": ["--repetitions", "1", "--slice-s", "0.02"],
     "fsync": ["--repetitions", "1", "--slice-s", "0.02"],
     "million": ["--jobs", "2000", "--slices", "1"],
     "soak": ["--seconds", "1"],

@@ -22,6 +22,10 @@ from cqueue.replication import connection, link, loop, refusals, transport
 from cqueue.web import backup, body, by_filter, conversation, origins, outbox, server, websocket
 from cqueue.web import cluster as web_cluster
 from cqueue.web.app import create_app
+from cqueue.web.auth import failures, jwts, tickets
+from cqueue.web.auth.principals import NAME_CHARS_MAX, QUEUES_BYTES_MAX, QUEUES_MAX, ROLES
+from cqueue.web.auth.routes import OPEN, ROLES_OF
+from cqueue.web.auth.tokens import TokenBody
 from cqueue.web.link import ReplicaLink
 from cqueue.web.looking import LIST_TIME_S_MAX
 from cqueue.web.problems import KINDS
@@ -29,6 +33,7 @@ from cqueue.web.shapes import dequeue, enqueue, fields, filters, job, looking, q
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_OURS = {"node_modules", "build", "dist"}
 
@@ -168,6 +173,9 @@ def test_the_limits_of_the_http_api_have_their_figures() -> None:
     assert rows["a client that takes nothing of a backup"] == f"{backup.STALLED_S_MAX} seconds"
     assert rows["`wait` of a comparison"] == f"{backup.VERIFY_S_MAX} seconds"
     assert rows["what a browser remembers of a preflight"] == f"{origins.PREFLIGHT_S:,} seconds"
+    assert rows["a ticket"] == f"{tickets.TICKET_S} seconds"
+    wrong = f"{failures.FAILURES_MAX}, and one more every {failures.FORGIVEN_S} seconds"
+    assert rows["wrong tokens of one address"] == wrong
     assert rows["idle keep-alive connection"] == f"{server.KEEPALIVE_S} seconds"
 
 
@@ -193,6 +201,41 @@ def test_the_limits_of_the_links_have_their_figures() -> None:
         assert figure in " ".join(text.split()), figure
 
 
+def test_who_may_call_what_is_in_the_table_of_roles() -> None:
+    """The table in docs/security.md is the one that the gate goes by."""
+    section = sections_of(SECURITY)["Roles"]
+    assert f"| route | {' | '.join(ROLES)} |" in section
+    told = {
+        row[0].strip("`"): {role for role, cell in zip(ROLES, row[1:], strict=True) if cell == "yes"}
+        for row in rows_of(section)
+    }
+    assert told == {route: set(roles) for route, roles in ROLES_OF.items()}
+
+
+def test_the_limits_of_callers_have_their_figures() -> None:
+    """What strangers are allowed, and how much a token may say."""
+    text = " ".join(SECURITY.split())
+    for figure in (
+        f"up to {QUEUES_MAX} patterns, of {QUEUES_BYTES_MAX:,} bytes together",
+        f"1 to {NAME_CHARS_MAX} printable characters",
+        f"Clocks may differ by {jwts.LEEWAY_S} seconds",
+        f"up to {jwts.CACHE_TOKENS_MAX:,} of them in each process",
+        f"for {tickets.TICKET_S} seconds",
+        f"may show {failures.FAILURES_MAX} wrong tokens",
+        f"forgiven every {failures.FORGIVEN_S} seconds",
+        f"up to {failures.ADDRESSES_MAX:,} addresses",
+        f"once in {failures.SAID_S} seconds",
+        *sorted(OPEN),
+    ):
+        assert figure in text, figure
+
+
+def test_the_keys_of_a_token_are_named() -> None:
+    """Those of the file, in their order."""
+    told = [row[0].strip("`") for row in rows_of(sections_of(SECURITY)["API tokens"])]
+    assert told == list(TokenBody.__struct_fields__)
+
+
 def test_every_setting_has_its_row_with_flag_variable_and_default() -> None:
     """README's table of settings is the one of `Settings`, with `--config` beside it."""
     rows = {row[0].strip("`"): row for row in rows_of(sections_of(README)["Settings"])}
@@ -201,7 +244,8 @@ def test_every_setting_has_its_row_with_flag_variable_and_default() -> None:
     for flag, spec in settings.items():
         _, variable, default, meaning = rows[flag]
         assert variable == f"`{config.variable_of(spec.name)}`"
-        assert default == ("none" if spec.default in {"", ()} else f"`{spec.default}`")
+        shown = "off" if spec.default is False else "none" if spec.default in {"", ()} else f"`{spec.default}`"
+        assert default == shown
         assert all(f"`{choice}`" in meaning for choice in spec.metadata["choices"]), flag
 
 

@@ -66,14 +66,10 @@ def test_an_open_address_is_listened_on_by_who_knows_what_that_means(caplog: pyt
         bind(load({"port": 0, "addr": ANYWHERE}, {"CQUEUE_INSECURE": "no"}))
 
 
-@pytest.mark.parametrize("addr", ["127.0.0.1", "127.1.2.3", "localhost", "::1"])
+@pytest.mark.parametrize("addr", ["127.0.0.1", "127.1.2.3", "localhost"])
 def test_every_way_to_say_loopback_is_loopback(addr: str) -> None:
     """Nobody else reaches it, so nobody is asked."""
-    try:
-        bind(load({"port": 0, "addr": addr}, {})).close()
-    except Unusable as error:
-        # A machine may have no IPv6.
-        assert "cannot listen" in error.detail
+    bind(load({"port": 0, "addr": addr}, {})).close()
 
 
 def test_a_node_with_tokens_serves_those_who_have_one(start_node: StartNode, callers: Callers) -> None:

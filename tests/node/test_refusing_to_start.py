@@ -151,7 +151,7 @@ REFUSED: Final[Mapping[str, tuple[int, str, Callable[[Place], Situation]]]] = {
     "an address that is not this machine's": (
         TAKEN,
         "cannot listen on 203.0.113.1",
-        lambda place: place.single("--addr", "203.0.113.1"),
+        lambda place: place.single("--insecure", "--addr", "203.0.113.1"),
     ),
     "an address that is none": (TAKEN, "'not an address'", lambda place: place.single("--addr", "not an address")),
     "a raft port that is taken": (
