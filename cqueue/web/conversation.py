@@ -8,6 +8,7 @@ reading, or ahead of its answers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ from cqueue.errors import CqueueError, Refused
 from cqueue.protocol import OPERATE, RESULT, encode
 from cqueue.web import headers, problems
 from cqueue.web.asking import Desk, result_of
+from cqueue.web.auth.gate import note
+from cqueue.web.auth.principals import Principal
+from cqueue.web.auth.routes import AUDITED, check_role
 from cqueue.web.link import ReplicaLink, Reply
 from cqueue.web.outbox import Outbox
 from cqueue.web.problems import Problem
@@ -55,32 +59,39 @@ class _Asked:
         self.throw = throw
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a conversation is with. consumer: `Consumer-Id`, if there is one; request_id: names it in problems."""
+
+    principal: Principal
+    address: str
+    consumer: str | None
+    request_id: str
+
+
 class Conversation:
     """open: messages not answered yet. room: set when the client may have caught up.
 
     Args:
         socket: the connection.
         codec: how messages are written.
-        consumer: the client's `Consumer-Id`, if it has one.
+        caller: the client.
         desk, link: the way to the replica.
-        request_id: names the conversation in problems.
     """
 
     def __init__(
         self,
         socket: WebSocket,
         codec: stream.Json,
+        caller: Caller,
         *,
-        consumer: str | None,
         desk: Desk,
         link: ReplicaLink,
-        request_id: str,
     ) -> None:
         self._socket = socket
         self._codec = codec
-        self._consumer = consumer
+        self._caller = caller
         self._link = link
-        self._request_id = request_id
         self._outbox = Outbox(socket, codec, self._go_on)
         self._subscription = Subscription(desk, link, self._outbox, self._go_on, self._shown)
         self._open = 0
@@ -121,7 +132,9 @@ class Conversation:
             Refused: it says nothing that could be answered.
         """
         if message.do == "subscribe":
-            said, wish = stream.subscribe_of(message.body, self._consumer)
+            check_role(self._caller.principal, route_of("dequeue"))
+            said, wish = stream.subscribe_of(message.body, self._caller.consumer)
+            self._caller.principal.bound(wish)
             answer = stream.SubscribedAnswer(said.credit, said.grace_seconds)
             self._outbox.put(stream.Reply(message.id, 200, body=Raw(stream.encode(answer))))
             self._subscription.change(said, wish)
@@ -131,13 +144,14 @@ class Conversation:
         self._open += 1
         try:
             operation, answered = self._operation(message)
-            asked = _Asked(partial(self._on_reply, message.id, answered), partial(self._on_error, message.id))
+            asked = _Asked(partial(self._on_reply, message, answered), partial(self._on_error, message))
             self._link.post(asked, OPERATE, encode(operation))
         except CqueueError as error:
-            self._on_error(message.id, error)
+            self._on_error(message, error)
 
     def _operation(self, message: Message) -> tuple[Operation, Answered]:
         """What is to be done, and what makes an answer of its result."""
+        check_role(self._caller.principal, route_of(message.do))
         data = b"" if message.body is UNSET else bytes(message.body)
         operation: Any
         answered: Answered
@@ -150,6 +164,7 @@ class Conversation:
                 raise Refused("/filter: a stream takes ids; a filter goes over HTTP", pointer="/filter")
             ids, operation = asked
             answered = partial(self._settled, ids, operation)
+        operation = self._caller.principal.bound(operation)
         if message.key is not UNSET:
             if not (message.key.isascii() and message.key.isprintable() and message.key):
                 raise Refused(f"/key takes 1 to {limits.KEY_CHARS_MAX} printable ASCII characters", pointer="/key")
@@ -163,25 +178,28 @@ class Conversation:
 
     # -- answers ---------------------------------------------------------------------------------
 
-    def _on_reply(self, re: stream.MessageId, answered: Answered, reply: Reply) -> None:
+    def _on_reply(self, message: Message, answered: Answered, reply: Reply) -> None:
         _, outcome, index, data = reply
         try:
             if outcome != RESULT:
                 raise Problem.of_failure(data, index)
             status, body = answered(data, index)
         except Problem as problem:
-            self._answer_problem(re, problem)
+            self._answer_problem(message, problem)
         else:
-            self._answer(stream.Reply(re, status, index, body=Raw(body)))
+            self._answer(message, stream.Reply(message.id, status, index, body=Raw(body)))
 
-    def _on_error(self, re: stream.MessageId, error: CqueueError) -> None:
-        self._answer_problem(re, Problem.of(error))
+    def _on_error(self, message: Message, error: CqueueError) -> None:
+        self._answer_problem(message, Problem.of(error))
 
-    def _answer_problem(self, re: stream.MessageId, problem: Problem) -> None:
+    def _answer_problem(self, message: Message, problem: Problem) -> None:
         status, retry_after_s = problems.KINDS[problem.code].status, problems.retry_after_s(problem)
-        self._answer(stream.Reply(re, status, problem.index, retry_after_s, Raw(self._shown(problem))))
+        self._answer(message, stream.Reply(message.id, status, problem.index, retry_after_s, Raw(self._shown(problem))))
 
-    def _answer(self, reply: stream.Reply) -> None:
+    def _answer(self, message: Message, reply: stream.Reply) -> None:
+        route = route_of(message.do)
+        if route in AUDITED:
+            note(self._caller.principal, f"{route} /stream", str(reply.status), self._caller.address)
         self._open -= 1
         self._outbox.put(reply)
         self._go_on()
@@ -192,7 +210,7 @@ class Conversation:
         return 200, verbs.results_json(ids, settled)
 
     def _shown(self, problem: Problem) -> bytes:
-        return problems.body_of(problem, "/stream", self._request_id)
+        return problems.body_of(problem, "/stream", self._caller.request_id)
 
     def _write(self) -> None:
         self._outbox.write()
@@ -220,6 +238,11 @@ class Conversation:
 
     def _go_away(self) -> None:
         self._end(CloseCode.GOING_AWAY, "this node is shutting down")
+
+
+def route_of(verb: str) -> str:
+    """The route that does the same over HTTP: who may call it, may say it here."""
+    return "PUT /jobs/enqueue" if verb == "enqueue" else f"POST /jobs/{verb}"
 
 
 def _enqueued(many: bool, data: bytes, index: int) -> tuple[int, bytes]:  # noqa: FBT001 - given by `partial`

@@ -10,8 +10,9 @@ from gunicorn.workers.base_async import ALREADY_HANDLED
 
 from cqueue.web import headers, problems
 from cqueue.web.asking import Desk
+from cqueue.web.auth.principals import principal_of
 from cqueue.web.contract import Call, Gives, promises
-from cqueue.web.conversation import Conversation
+from cqueue.web.conversation import Caller, Conversation
 from cqueue.web.link import ReplicaLink
 from cqueue.web.shapes.stream import CODECS
 from cqueue.web.websocket import WebSocket, handshake
@@ -67,6 +68,7 @@ def add_routes(app: Flask, desk: Desk, link: ReplicaLink, *, message_bytes_max: 
             socket = WebSocket(
                 connection, is_binary=codec.is_binary, message_bytes_max=message_bytes_max, silence_s=silence_s
             )
-            Conversation(socket, codec, consumer=consumer, desk=desk, link=link, request_id=request_id).run()
+            caller = Caller(principal_of(environ), environ.get("REMOTE_ADDR", "-"), consumer, request_id)
+            Conversation(socket, codec, caller, desk=desk, link=link).run()
 
         return _TakenOver(live)

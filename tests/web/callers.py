@@ -71,9 +71,7 @@ class Door:
 def given_door(callers: Callers, replica_path: Path, **settings: Any) -> Iterator[Door]:
     """The application over a replica that need not be there."""
     with closing(ReplicaLink(str(replica_path), request_timeout_s=10)) as link:
-        access = Access(Settings(tokens=str(callers.path), **settings))
-        access.load_keys()
-        yield Door(create_app(link, body_bytes_max=1_024, access=access), callers)
+        yield Door(_app(link, Settings(tokens=str(callers.path), **settings)), callers)
 
 
 @contextmanager
@@ -81,6 +79,10 @@ def given_open_door(callers: Callers, replica: StandInReplica, **settings: Any) 
     """The same over a replica that is there."""
     with closing(ReplicaLink(str(replica.path), request_timeout_s=10)) as link:
         ask_until_connected(link)
-        access = Access(Settings(tokens=str(callers.path), **settings))
-        access.load_keys()
-        yield Door(create_app(link, body_bytes_max=65_536, access=access), callers)
+        yield Door(_app(link, Settings(tokens=str(callers.path), **settings)), callers)
+
+
+def _app(link: ReplicaLink, settings: Settings) -> Flask:
+    access = Access(settings)
+    access.load_keys()
+    return create_app(link, settings, access)

@@ -39,6 +39,7 @@ TABLE: Final = """
     GET /jobs                      -      -        -        yes    yes      yes
     GET /jobs/stats                -      -        -        yes    yes      yes
     GET /events                    -      -        -        yes    yes      yes
+    GET /stream                    -      yes      yes      -      yes      yes
     GET /queues                    -      -        -        yes    yes      yes
     GET /queues/{name}             -      -        -        yes    yes      yes
     GET /cluster                   -      -        -        yes    yes      yes

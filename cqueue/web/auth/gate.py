@@ -22,7 +22,7 @@ from cqueue.web.auth.access import Access
 from cqueue.web.auth.failures import Failures
 from cqueue.web.auth.jwts import InvalidToken
 from cqueue.web.auth.principals import ANYBODY, Principal, known_principal_of, let_in
-from cqueue.web.auth.routes import AUDITED, OPEN, ROLES_OF, TICKETED
+from cqueue.web.auth.routes import AUDITED, OPEN, ROLES_OF, TICKETED, check_role
 from cqueue.web.cluster import placeholders
 from cqueue.web.problems import Problem
 
@@ -72,12 +72,8 @@ class Gate:
             return
         principal = self._caller(environ, route)
         let_in(environ, principal)
-        if route is None:
-            return
-        roles = ROLES_OF.get(route, frozenset())
-        if roles.isdisjoint(principal.roles):
-            needed = " or ".join(sorted(roles)) or "none there is"
-            raise Refused(f"{route} takes a token with another role: {needed}", code="insufficient_scope")
+        if route is not None:
+            check_role(principal, route)
 
     def _caller(self, environ: WSGIEnvironment, route: str | None) -> Principal:
         header = environ.get("HTTP_AUTHORIZATION")

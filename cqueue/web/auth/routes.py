@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from cqueue.web.auth.principals import ROLES, Role
+from cqueue.errors import Refused
+from cqueue.web.auth.principals import ROLES, Principal, Role
 
 Roles = frozenset[Role]
 
@@ -46,6 +47,8 @@ ROLES_OF: Final[dict[str, Roles]] = {
     "GET /jobs": VIEWERS,
     "GET /jobs/stats": VIEWERS,
     "GET /events": VIEWERS,
+    # What is said there is held to the routes of the same verbs.
+    "GET /stream": PRODUCERS | CONSUMERS,
     "GET /queues": VIEWERS,
     "GET /queues/{name}": VIEWERS,
     "GET /cluster": VIEWERS,
@@ -72,3 +75,15 @@ ROLES_OF: Final[dict[str, Roles]] = {
 
 AUDITED: Final = frozenset(route for route, roles in ROLES_OF.items() if roles <= OPERATORS)
 """What leaves a line in the audit: all that only an operator or an admin may do."""
+
+
+def check_role(principal: Principal, route: str) -> None:
+    """Let the caller pass if the route is theirs.
+
+    Raises:
+        Refused: insufficient_scope; the sentence says which role it takes.
+    """
+    roles = ROLES_OF.get(route, frozenset())
+    if roles.isdisjoint(principal.roles):
+        needed = " or ".join(sorted(roles)) or "none there is"
+        raise Refused(f"{route} takes a token with another role: {needed}", code="insufficient_scope")
