@@ -28,6 +28,8 @@ WAITED: Final = "Preference-Applied"
 
 EVERY: Final = ("method_not_allowed", "internal")
 """Of any call. 405: a path with another value in it may be another route's."""
+GATE: Final = ("unauthenticated", "invalid_token", "insufficient_scope", "too_many_failures")
+"""Of any call but those that nobody is asked for: see `cqueue.web.auth.routes`."""
 BODY: Final = ("invalid_json", "body_too_large", "unsupported_media_type", "invalid_field", "origin_not_allowed")
 """Of a call that may change something: what it says, and whose page it comes from."""
 REPLICA: Final = ("not_ready",)

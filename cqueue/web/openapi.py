@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from http import HTTPStatus
 from itertools import groupby
@@ -20,8 +21,9 @@ import cqueue
 from cqueue.protocol import Index, NodeId
 from cqueue.web import problems
 from cqueue.web.answer import Answer
+from cqueue.web.auth.routes import OPEN, ROLES_OF
 from cqueue.web.cluster import placeholders
-from cqueue.web.contract import EVENTS, EVERY, INDEX, JSON, LOCATION, WAITED, Call, Gives, promise_of, promises
+from cqueue.web.contract import EVENTS, EVERY, GATE, INDEX, JSON, LOCATION, WAITED, Call, Gives, promise_of, promises
 from cqueue.web.docs import Asset
 from cqueue.web.problems import KINDS, Problem, ProblemBody
 from cqueue.web.shapes import fields
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from flask import Flask, Response
 
 OPENAPI_VERSION: Final = "3.1.1"
+_BEARER: Final = "bearer"
 METHODS_IMPLIED: Final = frozenset(("HEAD", "OPTIONS"))
 """What Flask adds to routes by itself."""
 
@@ -109,7 +112,7 @@ def document(app: Flask) -> dict[str, Any]:
     )
     paths: dict[str, dict[str, Any]] = {}
     for path, method, variables, call in calls:
-        paths.setdefault(path, {})[method] = _operation(path, variables, call, schemas)
+        paths.setdefault(path, {})[method] = _operation(path, variables, call, schemas) | _security(path, method)
     codes = sorted({code for *_, call in calls for code in _codes_of(call)})
     return {
         "openapi": OPENAPI_VERSION,
@@ -120,13 +123,13 @@ def document(app: Flask) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "security": [],
         "tags": [{"name": tag} for tag in (*_TAGS, "node")],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
             "responses": dict(sorted(_responses(calls).items())),
             "examples": {code: _example(code) for code in codes},
+            "securitySchemes": {_BEARER: {"type": "http", "scheme": "bearer"}},
         },
     }
 
@@ -161,7 +164,16 @@ def _calls_of(app: Flask) -> Iterator[tuple[str, str, list[str], Call]]:
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         for method in sorted((rule.methods or set()) - METHODS_IMPLIED):
             promise = promise_of(app.view_functions[rule.endpoint])
-            yield placeholders(rule.rule), method.lower(), _VARIABLE.findall(rule.rule), promise
+            path = placeholders(rule.rule)
+            if f"{method} {path}" not in OPEN:
+                promise = replace(promise, codes=(*promise.codes, *GATE))
+            yield path, method.lower(), _VARIABLE.findall(rule.rule), promise
+
+
+def _security(path: str, method: str) -> dict[str, Any]:
+    """No token, where a node asks for none; else one with one of these roles."""
+    route = f"{method.upper()} {path}"
+    return {"security": [] if route in OPEN else [{}, {_BEARER: sorted(ROLES_OF[route])}]}
 
 
 def _operation(path: str, variables: list[str], call: Call, schemas: _Schemas) -> dict[str, Any]:
@@ -256,6 +268,9 @@ def _problem(codes: list[str]) -> dict[str, Any]:
         headers["Retry-After"] = _RETRY_AFTER | {"required": all(again)}
     if "method_not_allowed" in codes:
         headers["Allow"] = {"description": "the methods there are", "required": True, "schema": {"type": "string"}}
+    if any(KINDS[code].challenge is not None for code in codes):
+        challenged = all(KINDS[code].challenge is not None for code in codes)
+        headers["WWW-Authenticate"] = {"required": challenged, "schema": {"type": "string"}}
     if "upgrade_required" in codes:
         headers["Upgrade"] = {"required": True, "schema": {"const": "websocket"}}
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}

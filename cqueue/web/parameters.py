@@ -21,6 +21,7 @@ from cqueue.core.jobs import STATUSES, Status
 from cqueue.errors import Refused
 from cqueue.protocol import PEEK, QUERY
 from cqueue.web import body
+from cqueue.web.auth.tickets import Ticket
 from cqueue.web.shapes import fields
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class JobsParameters(PageParameters):
 class TicketParameters(Struct, forbid_unknown_fields=True):
     """Who calls, where a browser cannot send a header; the gate has looked at it."""
 
-    ticket: str | UnsetType = UNSET
+    ticket: Ticket | UnsetType = UNSET
 
 
 class EventsParameters(TicketParameters, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from cqueue.web.auth.principals import principal_of
 from cqueue.web.contract import Call, Gives, promises
 from cqueue.web.conversation import Caller, Conversation
 from cqueue.web.link import ReplicaLink
+from cqueue.web.parameters import TicketParameters
 from cqueue.web.shapes.stream import CODECS
 from cqueue.web.websocket import WebSocket, handshake
 
@@ -27,6 +28,7 @@ STREAM: Final = Call(
     "A WebSocket on which one client produces and consumes; docs/protocol.md says what goes over it.",
     {101: Gives("the WebSocket is open", (), ())},
     ("invalid_handshake", "invalid_field", "origin_not_allowed", "upgrade_required"),
+    query=TicketParameters,
     headers=headers.StreamHeaders,
 )
 

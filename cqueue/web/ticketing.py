@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from flask import request
@@ -10,9 +10,10 @@ from msgspec import Struct
 
 from cqueue.web.answer import Answer
 from cqueue.web.auth.principals import principal_of
-from cqueue.web.auth.tickets import Tickets
+from cqueue.web.auth.tickets import Ticket, Tickets
+from cqueue.web.contract import Call, Gives, promises
 from cqueue.web.parameters import refuse_all
-from cqueue.web.shapes.fields import time_text
+from cqueue.web.shapes.fields import TimeText, time_text
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -21,14 +22,23 @@ if TYPE_CHECKING:
 class TicketAnswer(Struct):
     """A ticket, and until when it is good."""
 
-    ticket: str
-    expires_at: str
+    ticket: Ticket
+    expires_at: TimeText
+
+
+ISSUE: Final = Call(
+    "issue_ticket",
+    "A ticket to open an EventSource or a WebSocket with, good for about half a minute.",
+    {200: Gives("a ticket", (TicketAnswer,), headers=())},
+    ("invalid_field", "origin_not_allowed"),
+)
 
 
 def add_routes(app: Flask, tickets: Tickets) -> None:
     """Add the route to `app`."""
 
     @app.post("/tickets")
+    @promises(ISSUE)
     def issue_ticket() -> Response:
         refuse_all(request.environ)
         ticket, expires_ms = tickets.issue(principal_of(request.environ))

@@ -99,10 +99,10 @@ def test_every_call_tells_of_its_failures() -> None:
 
 
 def test_a_503_and_the_change_in_progress_say_when_to_try_again() -> None:
-    """`Retry-After` is promised where it always comes."""
+    """And a 429; `Retry-After` is promised where it always comes."""
     for name, answer in DOCUMENT["components"]["responses"].items():
         headers = answer.get("headers", {})
-        if name.startswith("503."):
+        if name.startswith(("429.", "503.")):
             assert headers["Retry-After"]["required"], name
         else:
             assert ("Retry-After" in headers) == ("change_in_progress" in name), name

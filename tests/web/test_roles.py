@@ -18,6 +18,9 @@ TABLE: Final = """
     GET /livez                     yes    yes      yes      yes    yes      yes
     GET /readyz                    yes    yes      yes      yes    yes      yes
     GET /healthz                   yes    yes      yes      yes    yes      yes
+    GET /openapi.json              yes    yes      yes      yes    yes      yes
+    GET /docs                      yes    yes      yes      yes    yes      yes
+    GET /docs/{asset}              yes    yes      yes      yes    yes      yes
     GET /                          -      yes      yes      yes    yes      yes
     POST /tickets                  -      yes      yes      yes    yes      yes
     PUT /jobs/enqueue              -      yes      -        -      yes      yes

@@ -19,8 +19,10 @@ VIEWERS: Final[Roles] = frozenset(("viewer", "operator", "admin"))
 OPERATORS: Final[Roles] = frozenset(("operator", "admin"))
 ADMINS: Final[Roles] = frozenset(("admin",))
 
-OPEN: Final = frozenset(("GET /livez", "GET /readyz", "GET /healthz"))
-"""For whoever looks after the process; they tell nothing but whether it serves."""
+OPEN: Final = frozenset(
+    ("GET /livez", "GET /readyz", "GET /healthz", "GET /openapi.json", "GET /docs", "GET /docs/{asset}")
+)
+"""For whoever looks after the process, or reads its contract; they tell nothing of what is in the queue."""
 TICKETED: Final = frozenset(("GET /events", "GET /stream"))
 """What a ticket is good for: the calls a browser makes without headers of its own."""
 

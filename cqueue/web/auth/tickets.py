@@ -12,16 +12,26 @@ import hmac
 import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from cqueue.web.auth.principals import Principal
 
 TICKET_S: Final = 30
 """How long a ticket is good: for one connection to be made, and for clocks that differ a little."""
 TICKET_CHARS_MAX: Final = 3_072
+
+Ticket = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=TICKET_CHARS_MAX,
+        description="who calls, for half a minute",
+        examples=["eyJhbGciOiJIUzI1NiJ9Z4Yl0"],
+    ),
+]
 
 _KEY_BYTES: Final = 32
 _MAC_BYTES: Final = 32
