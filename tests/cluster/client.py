@@ -130,7 +130,9 @@ class Client:
         return flight, data[-1:]
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections that are idle; there may be others later."""
+        # To clear alone leaves them open until the collector comes by.
+        self._http.connection_from_host(self._host, self._port).close()
         self._http.clear()
 
 
