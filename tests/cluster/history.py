@@ -180,7 +180,7 @@ def told(what: Operation | Query, result: Result) -> bytes:  # noqa: PLR0911 - o
     if isinstance(result, Refusal):
         return result.code.encode()
     if isinstance(result, Enqueued):
-        return enqueue.answer_json(result, many=len(result.ids) > 1)
+        return enqueue.answer(result, many=len(result.ids) > 1)[1]
     if isinstance(result, Dequeued) and isinstance(operation, Dequeue) and operation.count > 1:
         return job.jobs_json(result.jobs)
     if isinstance(result, Dequeued):

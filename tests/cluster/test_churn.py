@@ -65,7 +65,7 @@ def test_every_job_is_concluded_once_whatever_its_consumers_do(
         # SQLite keeps a file more open where it found a journal.
         node.kill()
         node.start_ready()
-    before = {node: _levels(node) for node in cluster.nodes}
+    before = {node: _levels_alone(node) for node in cluster.nodes}
 
     crowds: list[Command] = []
     with _producers(cluster, chance) as enqueued:
@@ -235,6 +235,18 @@ def _changes(cluster: Cluster, job_id: int) -> list[dict[str, Any]]:
 def _levels(node: Node) -> list[Level]:
     """Of each process: the supervisor, the replica, the web master, its worker."""
     return [_level(pid) for pid in (node.pid, node.replica_pid, node.web_pid, *node.worker_pids)]
+
+
+def _levels_alone(node: Node) -> list[Level]:
+    """The same without the connection that this test has to it."""
+    *_, worker = _levels(node)
+    node.client.close()
+
+    def now() -> list[Level] | None:
+        levels = _levels(node)
+        return levels if levels[-1].files < worker.files else None
+
+    return eventually(now) or []
 
 
 def _level(pid: int) -> Level:
