@@ -21,28 +21,33 @@ def enqueue(state: State, operation: Enqueue) -> Enqueued | Refusal:
     refusal = _why_not(state, news, len(with_keys) - len(known)) if news else None
     if refusal is not None:
         return refusal
+    added = _new_jobs(state, news)
+    if added:
+        state.admit(added)
+    if not known:
+        return Enqueued([job.id for job in added])
     ids: list[int] = []
+    new_ids = (job.id for job in added)
+    for position in range(len(operation.jobs)):
+        # What is known is a job's id, or where in this request the job stands that takes the key.
+        other = known.get(position)
+        ids.append(next(new_ids) if other is None else other if other > 0 else ids[-other])
+    return Enqueued(ids, sorted(known))
+
+
+def _new_jobs(state: State, news: list[NewJob]) -> list[Job]:
     added: list[Job] = []
-    now_ms, index, job_id = state.now_ms, state.index, state.next_id
+    now_ms, index = state.now_ms, state.index
     queue = kind = ""
     priority = max_attempts = lease_ms = 0
-    for position, new in enumerate(operation.jobs):
-        if known and position in known:
-            # What is known is a job's id, or where in this request the job stands that takes the key.
-            other = known[position]
-            ids.append(other if other > 0 else ids[-other])
-            continue
+    for job_id, new in enumerate(news, state.next_id):
         if new.type != kind or new.queue != queue:
             queue, kind, priority, max_attempts, lease_ms = _defaults(state, new.queue, new.type)
         job = Job(job_id, kind, QUEUED, queue, priority, new.payload, now_ms, index, max_attempts, lease_ms)
         if new.options is not None:
             _apply_options(state, job, new.options)
         added.append(job)
-        ids.append(job_id)
-        job_id += 1
-    if added:
-        state.admit(added)
-    return Enqueued(ids, sorted(known))
+    return added
 
 
 def _defaults(state: State, queue: str, kind: str) -> tuple[str, str, int, int, int]:

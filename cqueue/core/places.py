@@ -168,7 +168,7 @@ class Places:
             self._give_back_key(job)
             self.live -= 1
             self.finished_now.append(job.id)
-        self._drop_job(job, queue)
+        self._drop_jobs([job.id], queue)
         if queue.is_forgettable:
             self.drop(queue)
 
@@ -205,19 +205,23 @@ class Places:
     def _keep_newest(self, queue: Queue, added: int) -> None:
         """So many finished jobs came: as many may go, the first to finish first, while there are more than wanted."""
         finished = queue.finished
-        for _ in range(min(len(finished) - queue.settings.retention_jobs, added)):
-            self._drop_job(self.jobs[finished.popitem(last=False)[0]], queue)
+        over = min(len(finished) - queue.settings.retention_jobs, added)
+        if over > 0:
+            self._drop_jobs([finished.popitem(last=False)[0] for _ in range(over)], queue)
         if not queue.retention_due_ms:
             self.plan_retention(queue)
 
-    def _drop_job(self, job: Job, queue: Queue) -> None:
-        """Keep nothing of a job that is in no place any more."""
-        self.jobs.remove(job.id)
-        queue.counts[job.status] -= 1
-        if job.extras is None:
-            self.bytes -= limits.JOB_BYTES + len(job.payload) + len(job.result or b"")
-        else:
-            self.bytes -= size(job)
+    def _drop_jobs(self, job_ids: list[int], queue: Queue) -> None:
+        """Keep nothing of jobs that are in no place any more."""
+        dropped_bytes = 0
+        counts = queue.counts
+        for job in self.jobs.take(job_ids):
+            counts[job.status] -= 1
+            if job.extras is None:
+                dropped_bytes += limits.JOB_BYTES + len(job.payload) + len(job.result or b"")
+            else:
+                dropped_bytes += size(job)
+        self.bytes -= dropped_bytes
 
     # -- parts of moves ------------------------------------------------------------------------------
 

@@ -61,13 +61,16 @@ class Jobs:
         """Put `job` in the place of the one with its id, which is here."""
         self._blocks[job.id >> _BLOCK_BITS][job.id] = job
 
-    def remove(self, job_id: int) -> None:
-        """Take out a job that is here."""
-        block = self._blocks[job_id >> _BLOCK_BITS]
-        del block[job_id]
-        self._size -= 1
-        if not block:
-            del self._blocks[job_id >> _BLOCK_BITS]
+    def take(self, job_ids: list[int]) -> list[Job]:
+        """Take out jobs, all of which are here."""
+        taken: list[Job] = []
+        for job_id in job_ids:
+            block = self._blocks[job_id >> _BLOCK_BITS]
+            taken.append(block.pop(job_id))
+            if not block:
+                del self._blocks[job_id >> _BLOCK_BITS]
+        self._size -= len(taken)
+        return taken
 
     def ids(self, start: int, end: int) -> Iterator[int]:
         """Ids from `start` up to `end` that may be here; those of blocks that are gone are left out."""

@@ -29,41 +29,43 @@ class State(Places):
     def admit(self, jobs: list[Job]) -> None:
         """New jobs, at least one, with the next ids: QUEUED, or SCHEDULED until their `due_ms`."""
         ready: dict[tuple[str, str, int], list[int]] = {}
-        scheduled: dict[str, int] = {}
-        queue_name, kind, priority = "", "", -1
-        ids: list[int] = []
         self.jobs.append(self.next_id, jobs)
-        added_bytes = len(jobs) * limits.JOB_BYTES
+        self.bytes += sum([len(job.payload) for job in jobs]) + len(jobs) * limits.JOB_BYTES
+        # Most jobs are like the one before: they are filed by the run.
+        start, run = self.next_id, jobs[0]
         for job in jobs:
-            added_bytes += len(job.payload)
             if job.extras is not None:
-                added_bytes += size(job) - len(job.payload) - limits.JOB_BYTES
-                self._start_to_wait(job, job.extras)
-                if job.status == SCHEDULED:
-                    self.due.add(job.due_ms, [job.id])
-                    scheduled[job.queue] = scheduled.get(job.queue, 0) + 1
-                    continue
-            if job.type is not kind or job.queue is not queue_name or job.priority != priority:
-                queue_name, kind, priority = job.queue, job.type, job.priority
-                ids = ready.setdefault((queue_name, kind, priority), [])
-            ids.append(job.id)
-        self.bytes += added_bytes
+                _file(ready, run, start, job.id)
+                start, run = job.id + 1, job
+                if self._admit_with_extras(job, job.extras):
+                    _file(ready, job, job.id, job.id + 1)
+            elif job.type is not run.type or job.queue is not run.queue or job.priority != run.priority:
+                _file(ready, run, start, job.id)
+                start, run = job.id, job
+        self.next_id += len(jobs)
+        _file(ready, run, start, self.next_id)
         for (name, kind, priority), ids in ready.items():
             queue = self.queues[name]
             queue.ready.append(kind, priority, ids)
             self.ready_now.add((name, kind))
             queue.counts[QUEUED] += len(ids)
             queue.totals["enqueue"] += len(ids)
-        for name, count in scheduled.items():
-            self.queues[name].counts[SCHEDULED] += count
-            self.queues[name].totals["enqueue"] += count
-        for job in jobs:
-            if job.extras is not None and job.status == QUEUED:
-                self.queues[job.queue].ready.append_tags(job)
-                self.ready_now.update((job.queue, tag) for tag in job.tags.items())
-        self.next_id += len(jobs)
         self.live += len(jobs)
         self._tell_all("enqueue", jobs)
+
+    def _admit_with_extras(self, job: Job, extras: Extras) -> bool:
+        """What is more to do for such a job, but for its line; whether it stands in one."""
+        self.bytes += size(job) - len(job.payload) - limits.JOB_BYTES
+        self._start_to_wait(job, extras)
+        queue = self.queues[job.queue]
+        if job.status == SCHEDULED:
+            self.due.add(job.due_ms, [job.id])
+            queue.counts[SCHEDULED] += 1
+            queue.totals["enqueue"] += 1
+            return False
+        queue.ready.append_tags(job)
+        self.ready_now.update((job.queue, tag) for tag in job.tags.items())
+        return True
 
     def hand_out(self, queue: Queue, jobs: list[Job], lease_ms: int, consumer: str | None) -> None:
         """Hand out ready jobs that were taken out of their lines; lease_ms 0: as each job says."""
@@ -272,3 +274,9 @@ class State(Places):
             self._give_back_key(job)
         queue.finished[job.id] = None
         self._keep_newest(queue, 1)
+
+
+def _file(ready: dict[tuple[str, str, int], list[int]], like: Job, start: int, end: int) -> None:
+    """File the ids from `start` up to `end`, of jobs that are all like one of them."""
+    if start < end:
+        ready.setdefault((like.queue, like.type, like.priority), []).extend(range(start, end))
