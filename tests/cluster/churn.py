@@ -21,11 +21,15 @@ import random  # noqa: E402
 import socket  # noqa: E402
 import struct  # noqa: E402
 import sys  # noqa: E402
+import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from contextlib import closing  # noqa: E402
 from typing import Any, Final  # noqa: E402
 
 import gevent  # noqa: E402
+from websockets.exceptions import ConnectionClosed, InvalidHandshake  # noqa: E402
+from websockets.sync.client import ClientConnection, connect  # noqa: E402
+from websockets.typing import Subprotocol  # noqa: E402
 
 CONSUMERS: Final = 30
 PATIENCE_S: Final = 20.0
@@ -52,7 +56,7 @@ class Consumer:
             try:
                 with closing(self._connection()) as connection:
                     self._chance.choice(WAYS)(self, connection)
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException, ConnectionClosed, InvalidHandshake):
                 gevent.sleep(PAUSE_S)
 
     def poll_long(self, connection: http.client.HTTPConnection) -> None:
@@ -73,6 +77,54 @@ class Consumer:
             elif status != 204:
                 gevent.sleep(PAUSE_S)
                 return
+
+    def stream(self, connection: http.client.HTTPConnection) -> None:
+        """Have a few jobs pushed over a WebSocket, settle them there or never, and leave."""
+        lease_s, credit = self._chance.choice(LEASES_S), self._chance.randint(1, 4)
+        leave_s = time.monotonic() + self._chance.uniform(0, WAITS_S[-1])
+        said: dict[int, dict[str, Any]] = {}
+        stream = connect(
+            f"ws://{connection.host}:{connection.port}/stream",
+            subprotocols=[Subprotocol("cqueue.v1")],
+            open_timeout=PATIENCE_S,
+            close_timeout=PATIENCE_S,
+            legacy=True,
+        )
+        try:
+            _say(stream, 0, "subscribe", {"credit": credit, "lease_seconds": lease_s, "grace_seconds": 1})
+            while (left_s := leave_s - time.monotonic()) > 0:
+                for message in _messages(stream, left_s):
+                    for job in message.get("jobs", ()):
+                        _tell("handed", job["id"], job["lease_token"])
+                        if not self._settle(stream, job, said):
+                            return
+                    if message.get("status") == 200 and message["re"] in said:
+                        job, line = said.pop(message["re"]), message["body"]["results"][0]
+                        _tell("concluded" if "status" in line else line["code"], *_held(job))
+        except ConnectionClosed:
+            pass
+        finally:
+            if self._chance.random() < 0.5:
+                stream.socket.shutdown(socket.SHUT_RDWR)
+            stream.close()
+        for job in said.values():
+            self._conclude(*_held(job))
+
+    def _settle(self, stream: ClientConnection, job: dict[str, Any], said: dict[int, dict[str, Any]]) -> bool:
+        """Say something of a job that was pushed; whether to go on. said: conclusions that are not answered yet."""
+        gevent.sleep(self._chance.expovariate(1 / WORK_S))
+        draw, number = self._chance.random(), job["lease_token"]
+        held = {"id": job["id"], "lease_token": number}
+        if draw < 0.12:
+            return False
+        if draw < 0.2:
+            _say(stream, -number, "release", {"jobs": [held]})
+        elif draw < 0.28:
+            _say(stream, -number, "fail", {"jobs": [held]})
+        else:
+            said[number] = job
+            _say(stream, number, "conclude", {"jobs": [held | {"result": number}]})
+        return True
 
     def _work(self, connection: http.client.HTTPConnection, job: dict[str, Any], lease_s: float) -> bool:
         """Do something with a job; returns whether the connection can still be used."""
@@ -126,7 +178,7 @@ class Consumer:
         connection.close()
 
 
-WAYS: Final[list[Callable[[Consumer, http.client.HTTPConnection], None]]] = [Consumer.poll_long]
+WAYS: Final[list[Callable[[Consumer, http.client.HTTPConnection], None]]] = [Consumer.poll_long, Consumer.stream]
 
 
 def _send(connection: http.client.HTTPConnection, path: str, body: dict[str, Any]) -> None:
@@ -138,6 +190,23 @@ def _ask(connection: http.client.HTTPConnection, path: str, body: dict[str, Any]
     with connection.getresponse() as answer:
         data = answer.read()
     return answer.status, json.loads(data) if data else None
+
+
+def _say(stream: ClientConnection, number: int, do: str, body: dict[str, Any]) -> None:
+    stream.send(json.dumps({"do": do, "id": number, "body": body}))
+
+
+def _messages(stream: ClientConnection, within_s: float) -> list[dict[str, Any]]:
+    """Those of the next frame; none if none comes in time."""
+    try:
+        value = json.loads(stream.recv(timeout=within_s))
+    except TimeoutError:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _held(job: dict[str, Any]) -> tuple[int, int]:
+    return job["id"], job["lease_token"]
 
 
 def _tell(what: str, job_id: int, token: int) -> None:
