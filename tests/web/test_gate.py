@@ -162,7 +162,7 @@ def test_what_an_operator_does_is_written_down(door: Door, caplog: pytest.LogCap
 def test_where_nobody_is_asked_it_is_written_down_too(own_web: Web) -> None:
     """Without a name."""
     own_web.send("POST", "/queues/mail/pause")
-    assert "operator_acted who='' what='POST /queues/{name}/pause /queues/mail/pause' outcome=200" in own_web.log
+    assert "operator_acted who='anybody' what='POST /queues/{name}/pause /queues/mail/pause' outcome=200" in own_web.log
 
 
 # -- tickets ---------------------------------------------------------------------------------------

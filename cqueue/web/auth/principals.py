@@ -78,7 +78,7 @@ class Principal(Struct, frozen=True):
         return LookWithin(self.reach, query)
 
 
-ANYBODY: Final = Principal("", frozenset(("admin",)))
+ANYBODY: Final = Principal("anybody", frozenset(("admin",)))
 """Whoever calls a node that asks nobody who they are."""
 
 
