@@ -72,6 +72,17 @@ class Settings:
     )
     raft_tls_key: str = _setting("", "PEM file with the key of --raft-tls-cert.", metavar="FILE")
     raft_tls_ca: str = _setting("", "PEM file with the CA that signed the certificates of all nodes.", metavar="FILE")
+    tls_cert: str = _setting("", "PEM file with the HTTP port's certificate; it then speaks TLS.", metavar="FILE")
+    tls_key: str = _setting("", "PEM file with the key of --tls-cert.", metavar="FILE")
+    tls_client_ca: str = _setting(
+        "", "PEM file with the CA whose certificates HTTP clients have to show; none: they show none.", metavar="FILE"
+    )
+    tls_hsts_s: int = _setting(
+        0,
+        "Seconds browsers shall call this host over TLS only (Strict-Transport-Security); 0: nothing is said.",
+        low=0,
+        high=63_072_000,
+    )
     tokens: str = _setting("", "TOML file with the API tokens that callers may show.", metavar="FILE")
     jwt_issuer: str = _setting("", "Issuer of the JWTs that callers may show; needs audience and JWKS.", metavar="URL")
     jwt_audience: str = _setting("", "What those JWTs have to be meant for.", metavar="TEXT")
@@ -257,11 +268,7 @@ def _check(settings: Settings) -> Settings:
         raise _wrong("--peers: names a node twice, or this node itself; list only the others, once each")
     if settings.heartbeat_ms * 3 >= settings.election_ms_min or settings.election_ms_min >= settings.election_ms_max:
         raise _wrong("--election-ms-min must be above three heartbeats and below --election-ms-max")
-    _check_together(
-        settings,
-        ("raft_tls_cert", "raft_tls_key", "raft_tls_ca"),
-        "TLS between nodes takes a certificate, its key and the CA",
-    )
+    _check_tls(settings)
     _check_together(
         settings, ("jwt_issuer", "jwt_audience", "jwt_jwks"), "JWTs take an issuer, an audience and a JWKS file"
     )
@@ -286,6 +293,18 @@ def _check_origins(origins: tuple[str, ...]) -> None:
             )
     if ANY_ORIGIN in origins and len(origins) > 1:
         raise _wrong(f"--allowed-origins: {ANY_ORIGIN} allows all; name it alone, or leave it out")
+
+
+def _check_tls(settings: Settings) -> None:
+    _check_together(
+        settings,
+        ("raft_tls_cert", "raft_tls_key", "raft_tls_ca"),
+        "TLS between nodes takes a certificate, its key and the CA",
+    )
+    _check_together(settings, ("tls_cert", "tls_key"), "TLS takes a certificate and its key")
+    for name in ("tls_client_ca", "tls_hsts_s"):
+        if getattr(settings, name) and not settings.tls_cert:
+            raise _wrong(f"{flag_of(name)}: goes with --tls-cert and --tls-key only")
 
 
 def _check_together(settings: Settings, names: tuple[str, ...], why: str) -> None:

@@ -22,6 +22,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 from cqueue import logs
@@ -62,6 +63,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         code = _in_a_child(lambda: _check_keys(access))
         if code:
             return code
+    _check_tls(settings)
     listener = bind(settings)
     with listener:
         inbox, inbox_path = _listen_for_workers()
@@ -71,13 +73,13 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
             os.close(started)
         web = fork(lambda: _run_web(settings, access, listener, inbox_path), ignore_interrupt=True)
         children = {replica: "replica", web: "web"}
-        url = _url(listener)
+        url = _url(settings, listener)
         # Only web keeps it: when web stops listening, who comes later is refused and not left waiting.
         listener.close()
         if _has_started(ready):
             announce(url)
         os.close(ready)
-        return _watch(children, replica, web, lambda: _renew(access, web))
+        return _watch(children, replica, web, lambda: _renew(settings, access, web))
 
 
 def _has_started(ready: int) -> bool:
@@ -105,11 +107,33 @@ def _watch(children: dict[int, str], replica: int, web: int, on_hangup: Callable
             return 0 if clean else EXIT_CHILD_DIED
 
 
-def _renew(access: Access, web: int) -> None:
-    """Have web read what callers may show again, if it can be used."""
-    if access.is_on and _in_a_child(lambda: 0 if access.renew(with_keys=True) else 1) == 0:
+def _renew(settings: Settings, access: Access, web: int) -> None:
+    """Have web read its files again if all of them can be used, and none otherwise.
+
+    The replica needs no word: it looks at its own files with every new link.
+    """
+    if (access.is_on or settings.tls_cert) and _in_a_child(lambda: _look_again(settings, access)) == 0:
         os.kill(web, signal.SIGHUP)
-        log.info("access_renewed")
+        if access.is_on:
+            log.info("access_renewed")
+
+
+def _look_again(settings: Settings, access: Access) -> int:
+    if not access.renew(with_keys=True):
+        return 1
+    try:
+        _check_tls(settings)
+    except Unusable as error:
+        log.warning("tls_kept reason=%r", error.detail)
+        return 1
+    return 0
+
+
+def _check_tls(settings: Settings) -> None:
+    if settings.tls_cert:
+        from cqueue.certificates import TlsFiles  # noqa: PLC0415 - without TLS the supervisor does without it
+
+        TlsFiles.of_http(settings).check_serves(datetime.now(UTC))
 
 
 def _check_keys(access: Access) -> int:
@@ -242,7 +266,8 @@ def _mind_others(settings: Settings, address: str) -> None:
     log.warning("node_open addr=%s", settings.addr)
 
 
-def _url(listener: socket.socket) -> str:
+def _url(settings: Settings, listener: socket.socket) -> str:
+    scheme = "https" if settings.tls_cert else "http"
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "::1"} else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}"
+    return f"{scheme}://{shown}:{port}"

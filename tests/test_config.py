@@ -14,6 +14,12 @@ from cqueue.errors import Unusable
 
 SECRET: Final = "0123456789abcdef" * 3
 MEMBER: Final[Mapping[str, Any]] = {"raft_addr": "node1:4000", "peers": "node2:4000", "cluster_secret": SECRET}
+HTTPS: Final[Mapping[str, Any]] = {
+    "tls_cert": "web.pem",
+    "tls_key": "web.key",
+    "tls_client_ca": "clients.pem",
+    "tls_hsts_s": 300,
+}
 TLS: Final[Mapping[str, Any]] = {"raft_tls_cert": "node.pem", "raft_tls_key": "node.key", "raft_tls_ca": "ca.pem"}
 JWT: Final[Mapping[str, Any]] = {
     "jwt_issuer": "https://id.example.org",
@@ -88,6 +94,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "cluster_secret": SECRET,
         "cluster_secret_file": given_file(tmp_path, SECRET),
         **TLS,
+        **HTTPS,
         "tokens": "tokens.toml",
         **JWT,
         "jwt_role_claim": "roles",
@@ -109,7 +116,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
     }
     value = values[spec.name]
     is_list = isinstance(spec.default, tuple)
-    groups: tuple[Mapping[str, Any], ...] = (TLS, JWT, MEMBER if spec.name == "peers" else {})
+    groups: tuple[Mapping[str, Any], ...] = (TLS, HTTPS, JWT, MEMBER if spec.name == "peers" else {})
     needed = {name: given for group in groups if spec.name in group for name, given in group.items()}
     rest = {name: given for name, given in needed.items() if name != spec.name}
     config = tmp_path / "one.toml"
@@ -309,6 +316,17 @@ def test_tls_between_nodes_takes_all_three_files_or_none(given: list[str]) -> No
     """With one missing there would be no TLS, or none that proves anything."""
     missing = ", ".join(flag_of(name) for name in TLS if name not in given)
     assert refusal({name: TLS[name] for name in given}).startswith(f"{missing}: missing; ")
+
+
+@pytest.mark.parametrize("name", HTTPS)
+def test_tls_for_clients_takes_a_certificate_and_its_key(name: str) -> None:
+    """One without the other is refused, and so is what they alone give a meaning."""
+    sentence = refusal({name: HTTPS[name]})
+    if name in {"tls_cert", "tls_key"}:
+        other = "--tls-key" if name == "tls_cert" else "--tls-cert"
+        assert sentence == f"{other}: missing; TLS takes a certificate and its key"
+    else:
+        assert sentence == f"{flag_of(name)}: goes with --tls-cert and --tls-key only"
 
 
 def test_a_secret_is_not_needed_by_a_node_that_is_alone() -> None:

@@ -7,6 +7,7 @@ gevent wants to patch what it uses before anyone imports it.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,7 +16,7 @@ import click
 import msgspec
 import urllib3
 
-from cqueue.cli.options import NODE_DEFAULT, NODE_VARIABLE, TOKEN_VARIABLE, At
+from cqueue.cli.options import CA_VARIABLE, NODE_DEFAULT, NODE_VARIABLE, TOKEN_VARIABLE, At
 from cqueue.errors import Unusable
 
 EXIT_REFUSED: Final = 1
@@ -28,6 +29,11 @@ EXIT_UNKNOWN: Final = 6
 CONNECT_S_MAX: Final = 5.0
 ANSWER_S_MAX: Final = 60.0
 """Silence of a node after which a call is given up; longer than any request's own time limit by default."""
+_UNKNOWN_CA: Final = frozenset({18, 19, 20, 21})
+"""It is self-signed, or its issuer is not known (X509_V_ERR_... of OpenSSL)."""
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+"""What OpenSSL calls an answer that is no TLS."""
+_BAD_REQUEST: Final = 400
 _UNAUTHORIZED: Final = 401
 _SERVICE_UNAVAILABLE: Final = 503
 _GATEWAY_TIMEOUT: Final = 504
@@ -45,7 +51,7 @@ class Node:
     """One node, by its URL, and what to show it; `localhost:3000` is short for `http://localhost:3000`.
 
     Raises:
-        click.BadParameter: that is no URL of a node.
+        click.BadParameter: that is no URL of a node, or a file for TLS cannot be used.
     """
 
     def __init__(self, at: At) -> None:
@@ -58,7 +64,7 @@ class Node:
             raise _no_url(url)
         self.url = f"{parsed.scheme}://{parsed.netloc}"
         self._headers = {} if at.token is None else {"Authorization": f"Bearer {at.token}"}
-        self._pool = urllib3.PoolManager(retries=False)
+        self._pool = urllib3.PoolManager(retries=False, ssl_context=_tls(at) if parsed.scheme == "https" else None)
 
     def call(self, method: str, path: str, body: object = None, *, answer_s_max: float = ANSWER_S_MAX) -> Any:
         """Send `body` as JSON, None for no body; return the decoded JSON of the answer, None where it has none.
@@ -111,6 +117,8 @@ class Node:
                 exit_code=EXIT_UNAVAILABLE,
             ) from error
         except urllib3.exceptions.HTTPError as error:
+            if isinstance(error, urllib3.exceptions.SSLError) and (refusal := _why_no_tls(error.args[0])):
+                raise CallFailed(f"{self.url}: {refusal}", exit_code=EXIT_REFUSED) from error
             raise self._broken(method, error) from error
         try:
             if answer.status >= 300:  # noqa: PLR2004 - redirects, too, are none of a node's answers
@@ -128,11 +136,42 @@ class Node:
             problem = msgspec.json.decode(answer.read())
             detail, code = str(problem["detail"]), str(problem["code"])
         except (urllib3.exceptions.HTTPError, msgspec.DecodeError, KeyError, TypeError):
-            return CallFailed(f"{self.url} is no cqueue node: it answered with status {answer.status}", exit_code=1)
+            hint = "; is it at https://?" if answer.status == _BAD_REQUEST and self.url.startswith("http:") else ""
+            return CallFailed(
+                f"{self.url} is no cqueue node: it answered with status {answer.status}{hint}", exit_code=EXIT_REFUSED
+            )
         if answer.status == _UNAUTHORIZED:
             detail += f"; say --token-file FILE, or put the token into {TOKEN_VARIABLE}"
         exits = {_SERVICE_UNAVAILABLE: EXIT_UNAVAILABLE, _GATEWAY_TIMEOUT: EXIT_UNKNOWN}
         return CallFailed(f"{detail} ({code})", exit_code=exits.get(answer.status, EXIT_REFUSED), code=code)
+
+
+def _tls(at: At) -> ssl.SSLContext:
+    """How to speak TLS: whom to trust, and what to prove oneself with."""
+    try:
+        context = ssl.create_default_context(cafile=at.ca)
+    except OSError as error:
+        raise click.BadParameter(f"{at.ca}: cannot be used: {error}", param_hint="--ca") from error
+    if at.cert is not None:
+        try:
+            context.load_cert_chain(at.cert, at.key, password=str)  # never asks a terminal
+        except OSError as error:
+            raise click.BadParameter(f"{at.cert}: cannot be used: {error}", param_hint="--cert") from error
+    return context
+
+
+def _why_no_tls(error: object) -> str | None:
+    """Why the two ends do not get to talk, if that is what is wrong: nothing was done then."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = f"; name its CA with --ca FILE or {CA_VARIABLE}" if error.verify_code in _UNKNOWN_CA else ""
+        return f"its certificate cannot be trusted: {error.verify_message}{hint}"
+    reason = str(getattr(error, "reason", None) or "")
+    if reason in _NO_TLS:
+        return "there is something that does not speak TLS; a node without --tls-cert is at http://"
+    if "ALERT" in reason:
+        words = reason.lower().replace("_", " ")
+        return f"it does not let this end in: {words}; a node with --tls-client-ca wants --cert FILE and --key FILE"
+    return None
 
 
 def _no_url(url: str) -> click.BadParameter:

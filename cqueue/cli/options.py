@@ -13,17 +13,25 @@ import click
 NODE_DEFAULT: Final = "http://127.0.0.1:3000"
 NODE_VARIABLE: Final = "CQUEUE_NODE"
 TOKEN_VARIABLE: Final = "CQUEUE_TOKEN"  # noqa: S105 - a name
+CA_VARIABLE: Final = "CQUEUE_CA"
 
 
 class At(NamedTuple):
-    """Where to reach a node, and the token to show it; None: none."""
+    """Where to reach a node, and what to show it.
+
+    token: None: none. ca: a file with whom to trust over https; None: whom the system trusts. cert,
+    key: files with what to prove oneself with over https; None: nothing.
+    """
 
     url: str
-    token: str | None
+    token: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
 
 
 def node_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options `--node` and `--token-file`, as its parameter `at`.
+    """Give a command the option `--node` and those that go with it, as its parameter `at`.
 
     There is no option for the token itself: whoever lists processes would see it.
     """
@@ -43,9 +51,32 @@ def node_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help=f"File with the token to show; without it what is in {TOKEN_VARIABLE}, if anything.",
     )
+    @click.option(
+        "--ca",
+        envvar=CA_VARIABLE,
+        show_envvar=True,
+        metavar="FILE",
+        help="PEM file with the CA of the node's certificate, for an https URL; without it those the system trusts.",
+    )
+    @click.option(
+        "--cert",
+        envvar="CQUEUE_CERT",
+        show_envvar=True,
+        metavar="FILE",
+        help="PEM file with a certificate to show, to a node with --tls-client-ca.",
+    )
+    @click.option(
+        "--key",
+        envvar="CQUEUE_KEY",
+        show_envvar=True,
+        metavar="FILE",
+        help="PEM file with the key of --cert; without it the key is in the same file.",
+    )
     @wraps(command)
-    def with_node(*, url: str, token_file: str | None, **others: Any) -> Any:
-        return command(at=At(url, _token(token_file)), **others)
+    def with_node(
+        *, url: str, token_file: str | None, ca: str | None, cert: str | None, key: str | None, **others: Any
+    ) -> Any:
+        return command(at=At(url, _token(token_file), ca, cert, key), **others)
 
     return with_node
 

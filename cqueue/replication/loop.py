@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from cqueue.certificates import TlsFiles
 from cqueue.config import Settings
 from cqueue.core.entry import UnreadableEntry
 from cqueue.core.machine import UnreadableSnapshot
@@ -34,7 +35,7 @@ from cqueue.replication.raft import Timing
 from cqueue.replication.replica import Replica
 from cqueue.replication.snapshots import EXIT_DATA, FileSnapshots, NoSnapshots
 from cqueue.replication.sqlite_store import SqliteStore
-from cqueue.replication.tls import Certificates, TlsFiles
+from cqueue.replication.tls import Certificates
 from cqueue.replication.transport import LinkSettings, NoTransport, TcpTransport
 
 log = logging.getLogger(__name__)

@@ -9,20 +9,15 @@ ends, where TLS alone would let someone with a certificate stand between them an
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import ssl
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from msgspec import Struct
 
-from cqueue.config import EXIT_CONFIG
+from cqueue.certificates import CERT, TlsFiles, is_for, is_issued_by, reason_of
 from cqueue.errors import Unusable
 from cqueue.replication.clock import Clock
 from cqueue.replication.link import LinkRefused
@@ -32,15 +27,6 @@ log = logging.getLogger(__name__)
 _RECORDS: Final = frozenset({0x15, 0x16})
 """First byte of what the other end says first, if it speaks TLS: an alert or a handshake."""
 _RECORD_BYTES_MAX: Final = 16 * 1024
-_USES: Final = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
-
-
-class TlsFiles(Struct, frozen=True):
-    """Paths of PEM files: the node's certificate (with what is between it and the CA), its key, the CA's."""
-
-    cert: str
-    key: str
-    ca: str
 
 
 class Certificates:
@@ -62,7 +48,7 @@ class Certificates:
         self._files = files
         self._host = host
         self._clock = clock
-        self._seen = self._look()
+        self._seen = files.look()
         self._acceptor, self._connector = self._load()
 
     def accept(self) -> Tls:
@@ -75,20 +61,8 @@ class Certificates:
         self._reload()
         return Tls(self._connector, host)
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
-        """What tells one state of the files from another."""
-        seen: list[tuple[int, int, int] | None] = []
-        for path in (self._files.cert, self._files.key, self._files.ca):
-            try:
-                stat = Path(path).stat()
-            except OSError:
-                seen.append(None)
-            else:
-                seen.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        return seen
-
     def _reload(self) -> None:
-        seen = self._look()
+        seen = self._files.look()
         if seen == self._seen:
             return
         self._seen = seen
@@ -102,14 +76,7 @@ class Certificates:
         acceptor, connector = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         for context in (acceptor, connector):
             context.minimum_version = ssl.TLSVersion.TLSv1_3
-            context.verify_mode = ssl.CERT_REQUIRED
-            # --raft-tls-ca is whom the operator trusts, be it a root or not.
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            try:
-                context.load_verify_locations(self._files.ca)
-                context.load_cert_chain(self._files.cert, self._files.key, password=str)  # never asks a terminal
-            except OSError as error:
-                raise _wrong("cert", self._files.cert, f"cannot be used with its key and CA: {error}") from error
+            self._files.equip(context)
         # Every link is a new one: a resumed session would outlive a change of certificates.
         acceptor.num_tickets = 0
         log.info("raft_tls_loaded cert=%s valid_until=%s", self._files.cert, own.not_valid_after_utc.isoformat())
@@ -168,7 +135,7 @@ class Tls:
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            raise LinkRefused(_reason(error)) from error
+            raise LinkRefused(reason_of(error)) from error
         return bytes(plain)
 
     def check_is_for(self, host: str) -> None:
@@ -179,10 +146,10 @@ class Tls:
         """
         der = self._tls.getpeercert(binary_form=True)
         try:
-            is_for = der is not None and _is_for(x509.load_der_x509_certificate(der), host)
+            fits = der is not None and is_for(x509.load_der_x509_certificate(der), host)
         except (ValueError, x509.DuplicateExtension) as error:
             raise LinkRefused(f"its certificate cannot be read: {error}") from error
-        if not is_for:
+        if not fits:
             raise LinkRefused(f"its certificate is not for {host}")
 
     def _shake_hands(self) -> bool:
@@ -203,88 +170,9 @@ def _check(files: TlsFiles, host: str, now: datetime) -> x509.Certificate:
     Raises:
         Unusable: they cannot.
     """
-    own, *between = _certificates("cert", files.cert)
-    authorities = _certificates("ca", files.ca)
-    if complaint := _complaint(own, now):
-        raise _wrong("cert", files.cert, complaint)
-    complaints = [_complaint(authority, now) for authority in authorities]
-    if all(complaints):
-        raise _wrong("ca", files.ca, str(complaints[0]))
-    if _key(files.key).public_key() != own.public_key():
-        raise _wrong("key", files.key, f"is not the key of the certificate in {files.cert}")
-    if not any(_is_issued_by(one, authority) for one in (own, *between) for authority in authorities):
-        raise _wrong("cert", files.cert, f"is not signed by the CA in {files.ca}")
-    if not _is_for(own, host):
-        raise _wrong("cert", files.cert, f"is not for {host!r}, this node's host in --raft-addr: see subjectAltName")
-    try:
-        uses = set(own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except x509.ExtensionNotFound:
-        return own
-    if not uses >= _USES:
-        raise _wrong("cert", files.cert, "is not for both serverAuth and clientAuth: a node accepts and connects")
+    own, between, authorities = files.check(now, (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH))
+    if not any(is_issued_by(one, authority) for one in (own, *between) for authority in authorities):
+        raise files.wrong(CERT, f"is not signed by the CA in {files.ca}")
+    if not is_for(own, host):
+        raise files.wrong(CERT, f"is not for {host!r}, this node's host in --raft-addr: see subjectAltName")
     return own
-
-
-def _complaint(certificate: x509.Certificate, now: datetime) -> str | None:
-    if certificate.not_valid_after_utc < now:
-        return f"expired at {certificate.not_valid_after_utc.isoformat()}"
-    if certificate.not_valid_before_utc > now:
-        return f"is not valid before {certificate.not_valid_before_utc.isoformat()}"
-    return None
-
-
-def _certificates(name: str, path: str) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(_read(name, path))
-    except ValueError as error:
-        raise _wrong(name, path, f"holds no certificate in PEM: {error}") from error
-
-
-def _key(path: str) -> Any:
-    try:
-        return serialization.load_pem_private_key(_read("key", path), None)
-    except TypeError as error:
-        raise _wrong("key", path, "is encrypted, and there is nobody to ask for its password") from error
-    except ValueError as error:
-        raise _wrong("key", path, f"holds no private key in PEM: {error}") from error
-
-
-def _read(name: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise _wrong(name, path, f"cannot be read: {error.strerror}") from error
-
-
-def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return certificate == authority
-    return True
-
-
-def _is_for(certificate: x509.Certificate, host: str) -> bool:
-    """Whether a certificate names a host: an address, a name, or *. in place of its first label (RFC 6125)."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return False
-    try:
-        return ipaddress.ip_address(host) in names.get_values_for_type(x509.IPAddress)
-    except ValueError:
-        wanted = host.lower().rstrip(".")
-        return not {wanted, "*." + wanted.partition(".")[2]}.isdisjoint(
-            name.lower() for name in names.get_values_for_type(x509.DNSName)
-        )
-
-
-def _reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate does not count: {error.verify_message}"
-    reason = str(error.reason or error).lower().replace("_", " ")
-    return f"it refused the TLS handshake: {reason}" if "alert" in reason else f"the TLS handshake failed: {reason}"
-
-
-def _wrong(name: str, path: str, what: str) -> Unusable:
-    return Unusable(f"--raft-tls-{name}: {path}: {what}", exit_code=EXIT_CONFIG)

@@ -21,11 +21,11 @@ from msgspec import Struct
 from pysyncobj.transport import Transport
 
 from cqueue.errors import Unusable
+from cqueue.refusals import Refusals
 from cqueue.replication.clock import Clock
 from cqueue.replication.connection import READ, Connection
 from cqueue.replication.link import Link, Message
 from cqueue.replication.names import Resolver, host_of, port_of
-from cqueue.replication.refusals import Refusals
 from cqueue.replication.tls import Certificates
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class TcpTransport(Transport):  # type: ignore[misc]
         self._strangers: dict[Connection, None] = {}
         self._connect_at_s: dict[str, float] = {}
         self._deaf_until_s = float("inf")
-        self._refusals = Refusals(settings.clock)
+        self._refusals = Refusals("link", settings.clock.monotonic_s)
         self._listener = _listen(self._me, settings.resolver)
         self.poller.subscribe(self._listener.fileno(), self._accept, READ)
         raft.addOnTickCallback(self._on_tick)

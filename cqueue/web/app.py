@@ -7,6 +7,7 @@ with the request's id and answered 500 with that id.
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -28,6 +29,8 @@ from cqueue.web.shapes.fields import ID_MAX
 from cqueue.web.short_way import ShortWay
 
 log = logging.getLogger(__name__)
+
+_LOOKING: Final = frozenset({"GET", "HEAD"})
 
 
 class _IdConverter(BaseConverter):
@@ -71,6 +74,7 @@ def create_app(link: ReplicaLink, settings: Settings, access: Access | None = No
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=settings.data_dir or None)
     openapi.add_routes(app)
     docs.add_routes(app)
+    app.after_request(_keep_out_of_caches)
     app.register_error_handler(Problem, _show)
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)
@@ -78,6 +82,16 @@ def create_app(link: ReplicaLink, settings: Settings, access: Access | None = No
     gate = Gate(app, ShortWay(app, job_routes), access)
     app.wsgi_app = Origins(app, gate, settings.allowed_origins)  # type: ignore[method-assign]
     return app
+
+
+def _keep_out_of_caches(response: Response) -> Response:
+    """What is looked at may be a secret, and is so now only; caches may keep it unless they are told (RFC 9111, 4.2.2).
+
+    Answers to other methods no cache may keep as they are, so the short way says nothing.
+    """
+    if request.method in _LOOKING:
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 def _show(problem: Problem, request_id: str | None = None) -> Response:

@@ -1,7 +1,8 @@
 """Whether the caller of a request is still there: no job is kept from others for someone who has left.
 
 A caller has left when its connection was closed or reset. One that says that it will send no more,
-but goes on reading, looks the same from here, and counts as gone: HTTP clients do not do that.
+but goes on reading, looks the same from here, and counts as gone: HTTP clients do not do that. Over
+TLS a caller leaves with what TLS says of it, too; a socket that can be read proves nothing then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
+
+from cqueue.web.tls import TlsSocket
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -34,7 +37,7 @@ class Presence:
         if self._socket is None:
             return True
         try:
-            return bool(self._socket.recv(1, _PEEK))
+            return bool(self._peek())
         except BlockingIOError:
             return True
         except OSError:
@@ -55,9 +58,27 @@ class Presence:
         watcher = gevent.get_hub().loop.io(self._socket.fileno(), _READABLE)
 
         def look() -> None:
+            try:
+                said = self._peek()
+            except BlockingIOError:
+                # A part of a TLS record, or one that is about TLS itself.
+                return
+            except OSError:
+                said = b""
             watcher.stop()
-            if not self.is_there():
+            if not said:
                 on_left()
 
         watcher.start(look)
         return watcher
+
+    def _peek(self) -> bytes:
+        """What the caller says next, in part; nothing: it has left.
+
+        Raises:
+            BlockingIOError: it says nothing at the moment.
+            OSError: the connection is broken.
+        """
+        if isinstance(self._connection, TlsSocket):
+            return self._connection.peek()
+        return bytes(self._socket.recv(1, _PEEK))

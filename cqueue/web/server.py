@@ -16,12 +16,14 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
+from cqueue.certificates import TlsFiles
 from cqueue.config import Settings
 from cqueue.processes import die_with_parent
 from cqueue.web.app import create_app
 from cqueue.web.auth.access import Access
 from cqueue.web.link import ReplicaLink
-from cqueue.web.worker import CqueueWorker
+from cqueue.web.tls import Tls
+from cqueue.web.worker import CqueueWorker, HardenedResponse
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -49,6 +51,11 @@ def worker_count(settings: Settings) -> int:
 def gunicorn_options(settings: Settings, listen_fd: int) -> dict[str, Any]:
     """Gunicorn's settings by its own names."""
     return {
+        # This module's TLS is served by the worker itself (cqueue.web.tls). By these gunicorn knows that it is there:
+        # it says https to the application, and sends no file past TLS.
+        "certfile": settings.tls_cert or None,
+        "keyfile": settings.tls_key or None,
+        "do_handshake_on_connect": True,
         "bind": f"fd://{listen_fd}",
         "backlog": BACKLOG,
         "workers": worker_count(settings),
@@ -113,8 +120,9 @@ class _Master(Arbiter):  # type: ignore[misc] # gunicorn has no types
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
 
     def handle_hup(self) -> None:
-        """SIGHUP: have what callers may show read again, here for workers to come, and by those there are."""
-        if self.app.renew_access(with_keys=False):
+        """SIGHUP: have files read again, for workers to come and by those there are; gunicorn would replace them."""
+        if self.app.renew(with_keys=False):
+            self.app.tell()
             self.kill_workers(signal.SIGHUP)
 
 
@@ -125,6 +133,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         self._listen_fd = listen_fd
         self._replica_path = replica_path
         self._link: ReplicaLink | None = None
+        self.tls = Tls(TlsFiles.of_http(settings)) if settings.tls_cert else None
         super().__init__()
 
     def load_config(self) -> None:
@@ -136,9 +145,17 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         self._link = ReplicaLink(self._replica_path, request_timeout_s=self._settings.request_timeout_s)
         return create_app(self._link, self._settings, self._access)
 
-    def renew_access(self, *, with_keys: bool) -> bool:
-        """See `Access.renew`; called by the master and by its workers."""
-        return self._access.renew(with_keys=with_keys)
+    def renew(self, *, with_keys: bool) -> bool:
+        """Read again what comes from files; called by the master and by its workers. Whether all could be used.
+
+        with_keys: see `Access.renew`.
+        """
+        return self._access.renew(with_keys=with_keys) and (self.tls is None or self.tls.renew())
+
+    def tell(self) -> None:
+        """Say what comes from files; called by the master."""
+        if self.tls is not None:
+            self.tls.tell()
 
     def drain(self) -> None:
         """Have everything that waits answered; called by the worker on its way out."""
@@ -156,8 +173,12 @@ def serve(settings: Settings, access: Access, listen_fd: int, replica_path: str)
         replica_path: where the replica's unix socket is, or will be.
     """
     die_with_parent()
+    if settings.tls_hsts_s:
+        HardenedResponse.fixed += f"Strict-Transport-Security: max-age={settings.tls_hsts_s}\r\n"
     _allow_descriptors(settings.connections_max + DESCRIPTORS_BESIDES)
     for name in _ENVIRONMENT_OF_OTHERS:
         os.environ.pop(name, None)
-    _Master(_Application(settings, access, listen_fd, replica_path)).run()
+    application = _Application(settings, access, listen_fd, replica_path)
+    application.tell()
+    _Master(application).run()
     raise SystemExit(0)

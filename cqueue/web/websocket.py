@@ -22,6 +22,7 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
 
+from cqueue.web.parting import see_off
 from cqueue.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -135,10 +136,7 @@ class WebSocket:
         """Send what is left and leave: the other side gets a moment to read it."""
         with suppress(OSError, gevent.Timeout), gevent.Timeout(CLOSE_S):
             self._flush()
-            self._socket.shutdown(socket.SHUT_WR)
-            # To close with something unread would make the system take back what the client has not read.
-            while self._socket.recv(READ_BYTES):
-                pass
+            see_off(self._socket, CLOSE_S)
 
     def _message(self, frame: Frame) -> Iterator[bytes]:
         if frame.opcode is not Opcode.CONT and (frame.opcode is Opcode.BINARY) != self._is_binary:

@@ -22,6 +22,8 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gevent.socket import IPPROTO_TCP, SHUT_RD, TCP_NODELAY
+from gunicorn.http import wsgi
+from gunicorn.http.wsgi import Response
 from gunicorn.workers.ggevent import GeventWorker
 
 from cqueue.processes import die_with_parent
@@ -30,6 +32,21 @@ _NOTIFY_S = 1.0
 """How often the master hears that the worker is alive."""
 _CUT_OFF_S = 0.5
 """How long before its grace ends a worker gives up: the master then kills without asking."""
+
+
+class HardenedResponse(Response):  # type: ignore[misc] # gunicorn has no types
+    """An answer of gunicorn's with what every answer says to browsers, and without the server's name.
+
+    Here and not in the application, where each header is looked at letter by letter: 0.1 µs and not 1.
+    """
+
+    fixed = "X-Content-Type-Options: nosniff\r\n"
+    """The lines as they are sent."""
+
+    def default_headers(self) -> list[str]:
+        """Gunicorn's own, of which the second is `Server`."""
+        status, _server, *others = super().default_headers()
+        return [status, self.fixed, *others]
 
 
 class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
@@ -46,6 +63,8 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     def init_process(self) -> None:
         """Be the forked child, from its first step to its last."""
         die_with_parent(self.ppid)
+        # What gunicorn makes answers of: its workers for HTTP/1 take no other way to say so.
+        wsgi.Response = HardenedResponse
         with contextlib.suppress(SystemExit):
             super().init_process()
         # Not through the master's frames, which this fork still has on its stack, nor through an
@@ -68,8 +87,8 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
             gevent.spawn(self._stopping.set)
 
     def _handle_hangup(self, _sig: int, _frame: Any) -> None:
-        """SIGHUP: read what callers may show again; as with SIGTERM, in the loop."""
-        gevent.spawn(self.app.renew_access, with_keys=True)
+        """SIGHUP: read again what comes from files; as with SIGTERM, in the loop."""
+        gevent.spawn(self.app.renew, with_keys=True)
 
     def run(self) -> None:
         """Serve until told to stop, then drain."""
@@ -86,6 +105,9 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection."""
+        if self.app.tls is not None:
+            # In this connection's greenlet: nobody else waits for a handshake.
+            client = self.app.tls.accept(client)
         self._connections[client] = None
         try:
             # A connection that was made before gunicorn took the listening socket over has not inherited
@@ -94,7 +116,8 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
                 client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             if not self.alive:
                 self._end_idle(client)
-            super().handle(listener, client, addr)
+            if self.app.tls is None or self.app.tls.shake_hands(client, addr[0]):
+                super().handle(listener, client, addr)
         finally:
             del self._connections[client]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import select
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -64,12 +65,21 @@ class Answer:
 
 
 class Client:
-    """Talks to one node at `host:port`, and waits `patience_s` for an answer; threads may share it."""
+    """Talks to one node at `host:port`, and waits `patience_s` for an answer; threads may share it.
 
-    def __init__(self, host: str, port: int, *, patience_s: float = REQUEST_S) -> None:
-        self._host, self._port = host, port
+    tls: what it speaks TLS with; None: it does not.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, patience_s: float = REQUEST_S, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._host, self._port, self._tls = host, port, tls
+        self.url = f"{'http' if tls is None else 'https'}://{host}:{port}"
         self._http = urllib3.PoolManager(
-            maxsize=32, retries=False, timeout=urllib3.Timeout(connect=patience_s, read=patience_s)
+            maxsize=32,
+            retries=False,
+            timeout=urllib3.Timeout(connect=patience_s, read=patience_s),
+            ssl_context=tls,
         )
 
     def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -84,7 +94,7 @@ class Client:
         if body is not None:
             data, sent = json.dumps(body).encode(), _JSON | sent
         try:
-            answer = self._http.request(method, f"http://{self._host}:{self._port}{path}", body=data, headers=sent)
+            answer = self._http.request(method, self.url + path, body=data, headers=sent)
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise NotSent(str(error)) from error
         except HTTPError as error:
@@ -114,7 +124,7 @@ class Client:
             NotSent: there was no connection to send it on.
         """
         data = b"" if body is None else json.dumps(body).encode()
-        return InFlight(self._host, self._port, method, path, data=data, first=data)
+        return InFlight(self._connection(), method, path, data=data, first=data)
 
     def send_part(self, method: str, path: str, body: Any) -> tuple[InFlight, bytes]:
         """Send a request without the last byte of its body, which is for `InFlight.finish`.
@@ -122,12 +132,16 @@ class Client:
         Returns when the node says that it is about to read the body.
         """
         data = json.dumps(body).encode()
-        flight = InFlight(
-            self._host, self._port, method, path, data=data, first=b"", headers={"Expect": "100-continue"}
-        )
+        expecting = {"Expect": "100-continue"}
+        flight = InFlight(self._connection(), method, path, data=data, first=b"", headers=expecting)
         eventually(flight.is_answered, within_s=CALL_S)
         flight.finish(data[:-1])
         return flight, data[-1:]
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=REQUEST_S)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=REQUEST_S, context=self._tls)
 
     def close(self) -> None:
         """Close the connections that are idle; there may be others later."""
@@ -144,8 +158,7 @@ class InFlight:
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        connection: http.client.HTTPConnection,
         method: str,
         path: str,
         *,
@@ -153,7 +166,7 @@ class InFlight:
         first: bytes,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._connection = http.client.HTTPConnection(host, port, timeout=REQUEST_S)
+        self._connection = connection
         try:
             self._connection.connect()
         except OSError as error:

@@ -6,6 +6,7 @@ processes said is shown with the failure.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,8 +21,15 @@ from tests.cluster.network import Network
 class StartNode(Protocol):
     """Starts a single node and waits until it is ready, unless told not to."""
 
-    def __call__(self, *, wait: bool = True, variables: Mapping[str, str] | None = None, **settings: str | int) -> Node:
-        """Start it with these settings, by their names."""
+    def __call__(
+        self,
+        *,
+        wait: bool = True,
+        variables: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        **settings: str | int,
+    ) -> Node:
+        """Start it with these settings, by their names; `tls` is what its clients speak TLS with."""
         ...
 
 
@@ -66,10 +74,16 @@ def start_node(ports: Ports, cleanup: ExitStack, tmp_path: Path) -> StartNode:
     """Starts single nodes, each on a port of its own."""
     count = 0
 
-    def start(*, wait: bool = True, variables: Mapping[str, str] | None = None, **settings: str | int) -> Node:
+    def start(
+        *,
+        wait: bool = True,
+        variables: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        **settings: str | int,
+    ) -> Node:
         nonlocal count
         count += 1
-        node = Node(ports, tmp_path / f"single{count}.log", settings, variables)
+        node = Node(ports, tmp_path / f"single{count}.log", settings, variables, tls=tls)
         cleanup.callback(_end, node)
         node.start()
         if wait:

@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -211,6 +212,7 @@ class Node(Command):
     """One `cqueue serve`. Settings that are not given are the defaults, but for where it is.
 
     prefix: what the command is started with, where it is not to run just here.
+    tls: what its clients speak TLS with.
     """
 
     def __init__(
@@ -222,13 +224,19 @@ class Node(Command):
         *,
         host: str = HOST,
         prefix: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host, self.port = host, ports.reserve()
         self.name = log_path.stem
         elsewhere = {} if host == HOST else {"addr": host}
         self.settings: dict[str, str | int] = {"port": self.port, **elsewhere, **settings}
         super().__init__([*prefix, *CQUEUE, "serve", *flags(self.settings)], log_path, variables)
-        self.client = Client(host, self.port)
+        self.client = Client(host, self.port, tls=tls)
+
+    @property
+    def url(self) -> str:
+        """Where its clients find it."""
+        return self.client.url
 
     def __repr__(self) -> str:
         return f"<{self.name} on port {self.port}>"

@@ -14,11 +14,11 @@ from typing import Any
 import click
 import pytest
 
-from cqueue import config
+from cqueue import config, refusals
 from cqueue.cli import main
 from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
-from cqueue.replication import connection, link, loop, refusals, transport
+from cqueue.replication import connection, link, loop, transport
 from cqueue.web import backup, body, by_filter, conversation, origins, outbox, server, websocket
 from cqueue.web import cluster as web_cluster
 from cqueue.web.app import create_app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,12 +48,10 @@ class Stream:
 
 
 @contextmanager
-def following(node: Node, query: str = "", **headers: str) -> Iterator[Stream]:
+def following(node: Node, query: str = "", tls: ssl.SSLContext | None = None, **headers: str) -> Iterator[Stream]:
     """Follow a node's events."""
-    with urllib3.PoolManager(retries=False, timeout=PATIENCE_S) as http:
-        answer = http.request(
-            "GET", f"http://{node.host}:{node.port}/events{query}", headers=headers, preload_content=False
-        )
+    with urllib3.PoolManager(retries=False, timeout=PATIENCE_S, ssl_context=tls) as http:
+        answer = http.request("GET", f"{node.url}/events{query}", headers=headers, preload_content=False)
         try:
             assert answer.status == 200, answer.read()
             yield Stream(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 from typing import Any
 
@@ -18,12 +19,16 @@ pytestmark = pytest.mark.cluster
 WAIT_S = 40
 
 
-def given_consumer(node: Node, body: dict[str, Any], headers: str = "", receives_bytes: int = 0) -> socket.socket:
+def given_consumer(
+    node: Node, body: dict[str, Any], headers: str = "", receives_bytes: int = 0, tls: ssl.SSLContext | None = None
+) -> socket.socket:
     """A consumer that has asked for a job, and reads nothing yet."""
     connection = socket.socket()
     if receives_bytes:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives_bytes)
     connection.connect((node.host, node.port))
+    if tls is not None:
+        connection = tls.wrap_socket(connection, server_hostname=node.host)
     text = json.dumps(body)
     connection.sendall(
         f"POST /jobs/dequeue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}"

@@ -15,7 +15,8 @@ from functools import partial
 
 import pytest
 
-from cqueue.replication import refusals, transport
+from cqueue import refusals
+from cqueue.replication import transport
 from cqueue.replication.link import Message
 from tests.replication.linked import (
     ATTACKER,
@@ -282,7 +283,7 @@ def test_a_flood_is_one_line_a_host_and_interval(nodes: Pair, clock: LinkClock, 
 
 def test_hosts_beyond_the_limit_are_counted_only(clock: LinkClock, caplog: Logs) -> None:
     """A network full of attackers is as few lines as a host."""
-    said = refusals.Refusals(clock)
+    said = refusals.Refusals("link", clock.monotonic_s)
     for number in range(refusals.HOSTS_MAX + 5):
         said.say(f"10.0.0.{number}", "noise")
     clock.now_s += refusals.INTERVAL_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -28,10 +29,17 @@ class StreamClient:
         subprotocol: how messages are written.
         receives_bytes: what the system may hold of what was not read; 0: as usual.
         headers: of the handshake.
+        tls: what it speaks TLS with, if it does.
     """
 
     def __init__(
-        self, port: int, subprotocol: str = JSON, *, receives_bytes: int = 0, headers: dict[str, str] | None = None
+        self,
+        port: int,
+        subprotocol: str = JSON,
+        *,
+        receives_bytes: int = 0,
+        headers: dict[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         connection = socket.socket()
         if receives_bytes:
@@ -39,8 +47,9 @@ class StreamClient:
         connection.connect(("127.0.0.1", port))
         self.socket = connection
         self.web_socket = connect(
-            f"ws://127.0.0.1:{port}/stream",
+            f"{'ws' if tls is None else 'wss'}://127.0.0.1:{port}/stream",
             sock=connection,
+            ssl=tls,
             subprotocols=[Subprotocol(subprotocol)],
             additional_headers=headers,
             compression=None,

@@ -1,4 +1,4 @@
-"""Says who was turned away at the port, one line a host and interval, however often it comes.
+"""Says who was turned away at a port, one line a host and interval, however often it comes.
 
 Who can reach the port could otherwise fill the log's disk. The lines that were saved are counted,
 and the count is said when the interval ends.
@@ -7,9 +7,8 @@ and the count is said when the interval ends.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
-
-from cqueue.replication.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +18,16 @@ HOSTS_MAX: Final = 20
 
 
 class Refusals:
-    """said: the hosts this interval has a line of. unsaid: refusals in it that got none."""
+    """said: the hosts this interval has a line of. unsaid: refusals in it that got none.
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    Args:
+        what: is refused, such as "link".
+        now_s: a clock that never goes back.
+    """
+
+    def __init__(self, what: str, now_s: Callable[[], float]) -> None:
+        self._what = what
+        self._now_s = now_s
         self._said: set[str] = set()
         self._unsaid = 0
         self._until_s = float("-inf")
@@ -34,15 +39,15 @@ class Refusals:
             self._unsaid += 1
             return
         self._said.add(host)
-        log.warning("link_refused from=%s reason=%r", host, reason)
+        log.warning("%s_refused from=%s reason=%r", self._what, host, reason)
 
     def tell(self) -> None:
         """Begin the next interval if it is time, with the count of what the last one left out."""
-        now_s = self._clock.monotonic_s()
+        now_s = self._now_s()
         if now_s < self._until_s:
             return
         if self._unsaid:
-            log.warning("links_refused_too count=%d seconds=%d", self._unsaid, INTERVAL_S)
+            log.warning("%ss_refused_too count=%d seconds=%d", self._what, self._unsaid, INTERVAL_S)
         self._said.clear()
         self._unsaid = 0
         self._until_s = now_s + INTERVAL_S
