@@ -37,16 +37,17 @@ _CUT_OFF_S = 0.5
 class HardenedResponse(Response):  # type: ignore[misc] # gunicorn has no types
     """An answer of gunicorn's with what every answer says to browsers, and without the server's name.
 
-    Here and not in the application, where each header is looked at letter by letter: 0.1 µs and not 1.
+    Here and not in the application, where each header is looked at letter by letter: 0.2 µs each time, not 0.7.
     """
 
     fixed = "X-Content-Type-Options: nosniff\r\n"
     """The lines as they are sent."""
 
     def default_headers(self) -> list[str]:
-        """Gunicorn's own, of which the second is `Server`."""
-        status, _server, *others = super().default_headers()
-        return [status, self.fixed, *others]
+        """Gunicorn's own, but for the second, which is `Server`."""
+        lines: list[str] = super().default_headers()
+        lines[1] = self.fixed
+        return lines
 
 
 class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types

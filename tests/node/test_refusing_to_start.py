@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from cqueue.core.machine import StateMachine
 from cqueue.replication import snapshots
@@ -22,6 +23,7 @@ from cqueue.replication.sqlite_store import SqliteStore
 from tests.cluster.client import NotSent
 from tests.cluster.fixtures import StartNode
 from tests.cluster.harness import CQUEUE, HOST, START_S, Ports, environment
+from tests.replication.authority import Authority
 from tests.support import eventually
 
 pytestmark = pytest.mark.cluster
@@ -94,6 +96,11 @@ class Place:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         return str(path)
+
+    def tls(self, **odd: Any) -> list[str]:
+        """The flags of a certificate for this host, and what is odd with it."""
+        files = Authority(self.directory, "odd").given_files(HOST, name="odd-node", **odd)
+        return ["--tls-cert", files.cert, "--tls-key", files.key]
 
     def data(self, damage: Callable[[bytes], bytes]) -> str:
         """The path of a data directory whose journal was good before `damage` was done to it."""
@@ -184,6 +191,31 @@ REFUSED: Final[Mapping[str, tuple[int, str, Callable[[Place], Situation]]]] = {
             *(part for name in ("cert", "key", "ca") for part in (f"--raft-tls-{name}", "nowhere")),
             CQUEUE_CLUSTER_SECRET=SECRET,
         ),
+    ),
+    "a certificate for clients that is not there": (
+        SETTING,
+        "--tls-cert: nowhere: cannot be read: No such file or directory",
+        lambda place: place.single("--tls-cert", "nowhere", "--tls-key", "nowhere"),
+    ),
+    "a certificate for clients that has expired": (
+        SETTING,
+        "expired at",
+        lambda place: place.single(*place.tls(days=(-9, -2))),
+    ),
+    "a key that is not the certificate's": (
+        SETTING,
+        "is not the key of the certificate in",
+        lambda place: place.single(*place.tls(), "--tls-key", Authority(place.directory).given_files(name="o").key),
+    ),
+    "a certificate for clients that is none for servers": (
+        SETTING,
+        "is not for serverAuth: see extendedKeyUsage",
+        lambda place: place.single(*place.tls(uses=[ExtendedKeyUsageOID.CLIENT_AUTH])),
+    ),
+    "a CA of clients that is no certificate": (
+        SETTING,
+        "--tls-client-ca: ",
+        lambda place: place.single(*place.tls(), "--tls-client-ca", place.file("none.pem", b"none")),
     ),
     "a data directory that is a file": (
         DATA,
