@@ -14,7 +14,7 @@ NODES ?= 3
 CHURN_SECONDS ?= 600
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser faults churn bench scale soak lock changelog clean
+.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser faults churn bench scale soak audit lock changelog clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ scale: $(DEV) ## a million jobs, waiting consumers, failover and the price of sy
 
 soak: $(DEV) ## three nodes under full load for ten minutes; writes scale-results.json
 	$(BIN)/python -m benchmarks.soak
+
+audit: $(DEV) ## ask PyPI for known holes in pinned packages; STRICT=1 fails where it does not answer
+	$(BIN)/python requirements/audit.py $(if $(STRICT),--strict)
 
 lock: $(DEV) ## pin requirements/*.txt anew
 	$(LOCK) pyproject.toml -o requirements/run.txt
