@@ -19,7 +19,7 @@ from cqueue.cli import main
 from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
 from cqueue.replication import connection, link, loop, transport
-from cqueue.web import backup, body, by_filter, conversation, origins, outbox, server, websocket
+from cqueue.web import backup, body, by_filter, conversation, origins, outbox, server, tls, websocket
 from cqueue.web import cluster as web_cluster
 from cqueue.web.app import create_app
 from cqueue.web.auth import failures, jwts, tickets
@@ -176,6 +176,7 @@ def test_the_limits_of_the_http_api_have_their_figures() -> None:
     assert rows["a ticket"] == f"{tickets.TICKET_S} seconds"
     wrong = f"{failures.FAILURES_MAX}, and one more every {failures.FORGIVEN_S} seconds"
     assert rows["wrong tokens of one address"] == wrong
+    assert rows["a TLS handshake"] == f"{tls.HANDSHAKE_S_MAX:.0f} seconds"
     assert rows["idle keep-alive connection"] == f"{server.KEEPALIVE_S} seconds"
 
 
@@ -184,6 +185,18 @@ def test_the_headers_that_pages_may_use_are_named() -> None:
     section = sections_of(PROTOCOL)["From a browser"]
     names = {*origins.REQUEST_HEADERS, *origins.ANSWER_HEADERS, f"{origins.PREFLIGHT_S:,} seconds"}
     assert {name for name in names if name not in section} == set()
+
+
+def test_every_claim_of_the_threat_model_is_held_by_a_test_that_is_there() -> None:
+    """Each test that it names exists; and each row of what stops whom names one."""
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 40
+    for path, test in named:
+        assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{test}"
+    for heading, section in subsections_of(text, "Who attacks, and what stops them").items():
+        for row in rows_of(section):
+            assert re.match(r"`tests/[\w/]+\.py::test_\w+`", row[2]), f"{heading}: {row[0]}"
 
 
 def test_the_limits_of_the_links_have_their_figures() -> None:

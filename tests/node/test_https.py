@@ -86,6 +86,16 @@ def test_a_node_with_a_certificate_is_called_by_https(start: Callable[..., Node]
         assert answers(connection, 3) == [b"HTTP/1.1 200 OK"] * 3
 
 
+@pytest.mark.parametrize(("settings", "said"), [({}, None), ({"tls_hsts_s": 300}, "max-age=300")])
+def test_browsers_are_held_to_tls_only_where_it_is_set(
+    start: Callable[..., Node], settings: dict[str, int], said: str | None
+) -> None:
+    """Not by default: it binds every port of the host's name."""
+    node = start(**settings)
+    for method, path in (("GET", "/livez"), ("PUT", "/jobs/enqueue"), ("GET", "/nowhere")):
+        assert node.call(method, path).headers.get("strict-transport-security") == said
+
+
 @pytest.mark.parametrize(
     ("version", "ciphers", "agreed"),
     [

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from tests.web.replica import StandInReplica
 from tests.web.web import Web
 
 CALLS: list[tuple[str, str, Any, int]] = [
@@ -49,18 +46,3 @@ def test_no_answer_names_the_server_or_its_version(web: Web) -> None:
     assert refused.status == 400
     assert b"gunicorn" not in refused.body.lower()
     assert "Server" not in refused.headers
-
-
-@pytest.mark.parametrize(("settings", "said"), [({}, []), ({"tls_hsts_s": 300}, ["max-age=300"])])
-def test_browsers_are_held_to_tls_only_where_it_is_set(
-    own_replica: StandInReplica, settings: dict[str, int], said: list[str]
-) -> None:
-    """By nobody's default: it binds every port of the host's name."""
-    web = Web(own_replica, own_replica.path.parent, settings)
-    web.start()
-    try:
-        for method in ("GET", "PUT"):
-            path = "/livez" if method == "GET" else "/jobs/enqueue"
-            assert web.send(method, path).headers.getlist("Strict-Transport-Security") == said
-    finally:
-        assert web.stop() == 0
