@@ -14,4 +14,5 @@ by_filter cancel, redrive and purge by what jobs are
 short_way the hot routes, past Flask
 app       the Flask application
 worker, server  gunicorn
+tls, presence, parting   a connection: its certificate, whether somebody is there, how it ends
 """

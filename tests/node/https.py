@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.cluster.harness import CQUEUE, HOST, START_S, Node, environment
 
@@ -56,3 +57,31 @@ def shown(node: Node, context: ssl.SSLContext) -> bytes:
     """The certificate that a node shows to who comes now."""
     with connected(node, context) as connection:
         return connection.getpeercert(binary_form=True) or b""
+
+
+def request(method: str, path: str, body: Any = None) -> bytes:
+    """A request as it is sent."""
+    data = b"" if body is None else json.dumps(body).encode()
+    kind = "Content-Type: application/json\r\n" if data else ""
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{kind}Content-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+def is_let_in(node: Node, context: ssl.SSLContext) -> bool:
+    """Whether a client is answered. In TLS 1.3 it is done before the node has looked at its certificate."""
+    with connected(node, context) as connection:
+        connection.sendall(request("GET", "/livez"))
+        return connection.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
+def answers(connection: ssl.SSLSocket, count: int) -> list[bytes]:
+    """The status lines of the next answers."""
+    lines = []
+    with connection.makefile("rb") as file:
+        for _ in range(count):
+            lines.append(file.readline().strip())
+            length = 0
+            while (line := file.readline().strip()) != b"":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.partition(b":")[2])
+            file.read(length)
+    return lines
