@@ -22,6 +22,8 @@ ANSWER = b'{"id":1}\n'
 
 
 class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no types
+    tls = None
+
     def __init__(self, settings: Settings, listen_fd: int) -> None:
         self._options = gunicorn_options(settings, listen_fd)
         super().__init__()

@@ -207,8 +207,7 @@ class Stand:
         prepared = int(_PREPARED * self._bare_per_s * self._slice_s) + cell.clients
         if cell.what == "stream":
             sample = self._stream(nodes[0])
-            books.enqueued += sample.jobs
-            books.concluded += sample.jobs
+            books.streamed += sample.jobs
         elif cell.batch > 1:
             sample, _ = self._slice(nodes, cell.clients, workload.lifecycle(cell.batch), cell.requests)
             books.enqueued += sample.jobs
