@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import struct
@@ -9,12 +10,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import gevent
+import gevent.socket
 import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame
+from websockets.protocol import CLIENT, Protocol
 
 from cqueue import protocol
 from cqueue.web.conversation import OPEN_MESSAGES_MAX, STALLED
+from cqueue.web.outbox import FRAME_BYTES, Outbox
+from cqueue.web.shapes.stream import Json
+from cqueue.web.websocket import WebSocket
 from tests.support import eventually
 from tests.web.replica import StandInReplica
 from tests.web.stream import JSON, MSGPACK, StreamClient
@@ -125,7 +133,7 @@ def test_every_verb_answers_what_it_does_over_http(web: Web) -> None:
     ]
 
 
-def test_a_frame_of_many_messages_is_answered_in_as_few(web: Web) -> None:
+def test_many_messages_of_one_frame_are_each_answered(web: Web) -> None:
     """They are done in their order; one that is wrong does not hold up the next."""
     with StreamClient(web.port) as client:
         messages = [client.message("enqueue", {"payload": number}) for number in range(100)]
@@ -135,12 +143,33 @@ def test_a_frame_of_many_messages_is_answered_in_as_few(web: Web) -> None:
         while sum(map(len, frames)) < 100:
             frames.append(client.frame())
         answers = {answer["re"]: answer for frame in frames for answer in frame}
-    assert len(frames) < 50
     wrong = answers.pop(messages[50]["id"])
     assert (wrong["status"], wrong["body"]["code"], wrong["body"]["pointer"]) == (422, "invalid_field", "/typ")
     assert [answers[message["id"]]["body"]["id"] for message in messages if message["id"] in answers] == [
         *range(1, 100)
     ]
+
+
+def test_what_has_gathered_goes_out_in_one_frame() -> None:
+    """Up to a size; the rest is the next frame."""
+    here, there = gevent.socket.socketpair()
+    with here, there:
+        socket = WebSocket(here, is_binary=False, message_bytes_max=1_024, silence_s=ANSWER_S)
+        outbox = Outbox(socket, Json(), lambda: None)
+        for number in range(100):
+            outbox.put({"number": number})
+        outbox.put({"text": "x" * FRAME_BYTES})
+        outbox.put({"number": 100})
+        writer = gevent.spawn(outbox.write)
+        frames = Protocol(CLIENT, max_size=None)
+        received: list[Any] = []
+        while len(received) < 3:
+            frames.receive_data(there.recv(65_536))
+            received += [json.loads(frame.data) for frame in frames.events_received() if isinstance(frame, Frame)]
+        writer.kill()
+    assert received[0] == [{"number": number} for number in range(100)]
+    assert received[1:] == [{"text": "x" * FRAME_BYTES}, {"number": 100}]
+    assert not outbox
 
 
 def test_a_key_makes_a_message_safe_to_send_again(web: Web) -> None:
