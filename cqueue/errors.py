@@ -22,15 +22,19 @@ class CqueueError(Exception):
         detail: one sentence for a person, without a full stop's worth of secrets in it.
         code: the stable name, from `CODES`.
         pointer: JSON pointer (RFC 6901) to the offending part of the request, where there is one.
+        request_id: what a node calls the request, where one answered it; its log has a 500 under it.
     """
 
     default_code: ClassVar[str] = "internal"
 
-    def __init__(self, detail: str, *, code: str | None = None, pointer: str | None = None) -> None:
+    def __init__(
+        self, detail: str, *, code: str | None = None, pointer: str | None = None, request_id: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.code = code or self.default_code
         self.pointer = pointer
+        self.request_id = request_id
 
 
 class Refused(CqueueError):
@@ -44,8 +48,10 @@ class Unavailable(CqueueError):
 
     default_code = "no_leader"
 
-    def __init__(self, detail: str, *, code: str | None = None, retry_after_s: int = 1) -> None:
-        super().__init__(detail, code=code)
+    def __init__(
+        self, detail: str, *, code: str | None = None, request_id: str | None = None, retry_after_s: int = 1
+    ) -> None:
+        super().__init__(detail, code=code, request_id=request_id)
         self.retry_after_s = retry_after_s
 
 

@@ -1,0 +1,1 @@
+"""The client: by itself, against a real node, and against a cluster whose nodes die."""
