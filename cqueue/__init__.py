@@ -12,15 +12,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cqueue.client import Client
+    from cqueue.client.asynchronous import AsyncClient
+    from cqueue.client.sync import Client
     from cqueue.errors import CqueueError, OutcomeUnknown, Refused, Unavailable
 
-__all__ = ["Client", "CqueueError", "OutcomeUnknown", "Refused", "Unavailable", "__version__"]
+__all__ = ["AsyncClient", "Client", "CqueueError", "OutcomeUnknown", "Refused", "Unavailable", "__version__"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Client": "cqueue.client",
+    "AsyncClient": "cqueue.client.asynchronous",
+    "Client": "cqueue.client.sync",
     "CqueueError": "cqueue.errors",
     "OutcomeUnknown": "cqueue.errors",
     "Refused": "cqueue.errors",

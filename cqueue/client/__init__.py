@@ -3,12 +3,10 @@
     results                        what a client is given
     jobs looking queues cluster    the verbs: functions that make a `Call`
     call                           a call as data
-    carrying failures              which node, how often, what may be sent again; no I/O
-    sync asynchronous              the I/O
+    carrying following failures    which node, how often, what may be sent again, where to go on; no I/O
+    base                           what both clients have in common
+    sync blocking                  `Client`, and its requests by urllib3
+    asynchronous awaiting          `AsyncClient`, and its requests by aiohttp
 
 It never imports a server's part, and the HTTP libraries only with the first request.
 """
-
-from cqueue.client.sync import Client
-
-__all__ = ["Client"]

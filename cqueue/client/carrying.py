@@ -117,7 +117,8 @@ class Carrier:
         self.index = 0
         self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._consumer = {} if consumer is None else {"Consumer-Id": consumer}
-        self._timeout_s, self._answer_s, self._keys, self._clock = timeout_s, answer_s, keys, clock
+        self.answer_s = answer_s
+        self._timeout_s, self._keys, self._clock = timeout_s, keys, clock
         self._preferred = 0
 
     def carry(self, call: Call[T]) -> Steps[T]:
@@ -143,25 +144,38 @@ class Carrier:
         first = self._preferred
         for number in range(len(self.nodes)):
             self._preferred = (first + number) % len(self.nodes)
-            yield self.nodes[self._preferred]
+            yield self.preferred
+
+    @property
+    def preferred(self) -> str:
+        """The node that answered last."""
+        return self.nodes[self._preferred]
+
+    def deadline_s(self, wait_s: float = 0.0) -> float:
+        """Until when it is worth trying what begins now."""
+        return self._clock() + self._timeout_s + wait_s
+
+    def is_over(self, deadline_s: float, pause_s: float = 0.0) -> bool:
+        """Whether that time is over, or will be after a pause."""
+        return self._clock() + pause_s >= deadline_s
 
     def move_on(self) -> None:
         """Begin with another node the next time."""
         self._preferred = (self._preferred + 1) % len(self.nodes)
 
     def _one(self, call: Call[T]) -> Steps[T]:
-        until_s = self._clock() + self._timeout_s + call.wait_s
+        until_s = self.deadline_s(call.wait_s)
         headers, may_repeat = self._headers_of(call)
         rounds = 0
         doubt: CqueueError | None = None
         while True:
             pauses_s: list[float] = []
             for node in self.in_order():
-                reply = yield Send(node, call.method, call.target, headers, call.body, self._answer_s + call.wait_s)
+                reply = yield Send(node, call.method, call.target, headers, call.body, self.answer_s + call.wait_s)
                 if isinstance(reply, Answer) and reply.status in _OK:
                     self.index = max(self.index, int(reply.headers.get("x-cqueue-index", 0)))
                     return call.read(reply.body)
-                error = _error_of(reply, node)
+                error = error_of(reply, node)
                 if isinstance(error, OutcomeUnknown):
                     doubt = error
                     if not may_repeat:
@@ -170,12 +184,12 @@ class Carrier:
                     raise error
                 elif isinstance(reply, Answer) and isinstance(error, Unavailable):
                     pauses_s.append(error.retry_after_s)
-                if self._clock() >= until_s:
+                if self.is_over(until_s):
                     raise doubt or error
             self.move_on()
             rounds += 1
             pause_s = min(pauses_s, default=0.0) or uniform(0.5, 1) * min(PAUSE_S_MIN * 2**rounds, PAUSE_S_MAX)  # noqa: S311
-            if self._clock() + pause_s >= until_s:
+            if self.is_over(until_s, pause_s):
                 raise doubt or error
             yield Pause(pause_s)
 
@@ -194,7 +208,8 @@ class Carrier:
         return headers, call.again is Again.FREELY or key is not None
 
 
-def _error_of(reply: Reply, node: str) -> CqueueError:
+def error_of(reply: Reply, node: str) -> CqueueError:
+    """What a reply that is no good answer means."""
     match reply:
         case Answer(status, headers, body):
             return failures.failure_of(status, headers, body)

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar, Unpack
+from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from cqueue.client import cluster as members
 from cqueue.client import jobs, looking, queues
+from cqueue.client.base import Base
+from cqueue.client.blocking import Http
 from cqueue.client.call import Call
-from cqueue.client.carrying import (
-    ANSWER_S_DEFAULT,
-    CONNECT_S_MAX,
-    TIMEOUT_S_DEFAULT,
-    Answer,
-    Carrier,
-    Lost,
-    NotSent,
-    Pause,
-    Reply,
-    Send,
-)
-from cqueue.client.results import Job, Queue
-
-if TYPE_CHECKING:
-    import urllib3
+from cqueue.client.carrying import Pause, Reply, Send
+from cqueue.client.following import EventFilter, Follower
+from cqueue.client.results import Event, Job, Queue
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-CONNECTIONS_MAX = 32
-"""Idle connections kept to each node; more are opened as threads need them, and closed after their call."""
 
 
 def _verb(make: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
@@ -45,27 +32,13 @@ def _verb(make: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
     return verb
 
 
-class Client:
+class Client(Base[Http]):
     """A client of one node or of several of one cluster: a call goes to one that answers.
 
-    `nodes` are URLs, or `host:port` for `http://host:port`. What the other arguments mean is in
-    docs/client.md#settings. Use it in a `with` statement, or `close` it.
+    docs/client.md says how to use it, and what its arguments mean. Use it in a `with` statement, or `close` it.
     """
 
-    def __init__(
-        self,
-        *nodes: str,
-        token: str | None = None,
-        ca_file: str | None = None,
-        consumer: str | None = None,
-        timeout_s: float = TIMEOUT_S_DEFAULT,
-        answer_s: float = ANSWER_S_DEFAULT,
-        keys: bool = True,
-    ) -> None:
-        self._carrier = Carrier(
-            nodes, token=token, consumer=consumer, timeout_s=timeout_s, answer_s=answer_s, keys=keys
-        )
-        self._http = _Http(ca_file)
+    _connections = Http
 
     def __enter__(self) -> Self:
         return self
@@ -76,11 +49,6 @@ class Client:
     def close(self) -> None:
         """Close the connections that are idle."""
         self._http.close()
-
-    @property
-    def index(self) -> int:
-        """The highest log index of any answer; for `min_index`, where a stale read must not be older."""
-        return self._carrier.index
 
     def run(self, call: Call[T]) -> T:
         """See a call through.
@@ -158,6 +126,20 @@ class Client:
             if cursor is None:
                 return
 
+    def events(self, **wanted: Unpack[EventFilter]) -> Iterator[Event]:
+        """Every change of every job, as it happens; from any node, without a gap and without a repeat.
+
+        Raises:
+            Refused: no node has the events after that place any more, or it was wrong to ask.
+            Unavailable: no node told anything in all the time there was.
+        """
+        follower = Follower(self._carrier, wanted)
+        while True:
+            with closing(self._http.follow(follower.request())) as parts:
+                for part in parts:
+                    yield from follower.take(part)
+            time.sleep(follower.pause_s())
+
     def iter_queues(self) -> Iterator[Queue]:
         """All queues by name, page by page."""
         cursor = None
@@ -167,44 +149,3 @@ class Client:
             cursor = page.next
             if cursor is None:
                 return
-
-
-class _Http:
-    """Pooled connections to all nodes, by urllib3, which is imported with the first request."""
-
-    def __init__(self, ca_file: str | None) -> None:
-        self._ca_file = ca_file
-        self._opened: urllib3.PoolManager | None = None
-
-    def send(self, request: Send) -> Reply:
-        """Send a request once."""
-        import urllib3  # noqa: PLC0415 - with the first request
-        from urllib3 import exceptions  # noqa: PLC0415
-
-        try:
-            answer = self._pools().request(
-                request.method,
-                request.node + request.target,
-                body=request.body,
-                # It leaves as Latin-1, and shall arrive as UTF-8.
-                headers={name: value.encode().decode("latin-1") for name, value in request.headers.items()},
-                timeout=urllib3.Timeout(connect=CONNECT_S_MAX, read=request.answer_s),
-                redirect=False,
-            )
-        except (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.SSLError) as error:
-            return NotSent(str(error))
-        except exceptions.HTTPError as error:
-            return Lost(str(error))
-        return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
-
-    def close(self) -> None:
-        """Close what is idle."""
-        if self._opened is not None:
-            self._opened.clear()
-
-    def _pools(self) -> urllib3.PoolManager:
-        if self._opened is None:
-            import urllib3  # noqa: PLC0415
-
-            self._opened = urllib3.PoolManager(maxsize=CONNECTIONS_MAX, retries=False, ca_certs=self._ca_file)
-        return self._opened

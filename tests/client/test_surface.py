@@ -184,7 +184,7 @@ def test_to_import_cqueue_loads_next_to_nothing() -> None:
 
 def test_the_client_loads_no_part_of_the_server() -> None:
     """Not even when it has made a call, and until then no HTTP library."""
-    loaded = loaded_by("import cqueue; client = cqueue.Client()")
+    loaded = loaded_by("import cqueue; client = cqueue.Client(); client = cqueue.AsyncClient()")
     assert {name for name in loaded if name.partition(".")[0] in SERVER_PARTS | HTTP_LIBRARIES} == set()
     called = loaded_by(
         "import cqueue\ntry: cqueue.Client('127.0.0.1:1', timeout_s=0.01).enqueue()\nexcept cqueue.Unavailable: pass"

@@ -1,0 +1,156 @@
+"""`AsyncClient`: the calls of docs/protocol.md, each of which is awaited. For one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import wraps
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
+
+from cqueue.client import cluster as members
+from cqueue.client import jobs, looking, queues
+from cqueue.client.awaiting import Http
+from cqueue.client.base import Base
+from cqueue.client.call import Call
+from cqueue.client.carrying import Pause, Reply, Send
+from cqueue.client.following import EventFilter, Follower
+from cqueue.client.results import Event, Job, Queue
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _verb(make: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Awaitable[T]]:
+    """The method that makes a call and sees it through."""
+
+    @wraps(make)
+    def verb(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        return self.run(make(*args, **kwargs))
+
+    return verb
+
+
+class AsyncClient(Base[Http]):
+    """A client of one node or of several of one cluster: a call goes to one that answers.
+
+    docs/client.md says how to use it, and what its arguments mean. Use it in an `async with` statement, or `close` it.
+    """
+
+    _connections = Http
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.close()
+
+    async def run(self, call: Call[T]) -> T:
+        """See a call through.
+
+        Raises:
+            Refused: it cannot succeed as it is.
+            Unavailable: nothing was done, in all the time there was.
+            OutcomeUnknown: it may have been done.
+        """
+        steps = self._carrier.carry(call)
+        reply: Reply | None = None
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            reply = None
+            match step:
+                case Pause(seconds):
+                    await asyncio.sleep(seconds)
+                case Send():
+                    reply = await self._http.send(step)
+
+    enqueue = _verb(jobs.enqueue)
+    enqueue_many = _verb(jobs.enqueue_many)
+    dequeue = _verb(jobs.dequeue)
+    dequeue_many = _verb(jobs.dequeue_many)
+    conclude = _verb(jobs.conclude)
+    conclude_many = _verb(jobs.conclude_many)
+    fail = _verb(jobs.fail)
+    fail_many = _verb(jobs.fail_many)
+    release = _verb(jobs.release)
+    release_many = _verb(jobs.release_many)
+    extend = _verb(jobs.extend)
+    extend_many = _verb(jobs.extend_many)
+    progress = _verb(jobs.progress)
+    progress_many = _verb(jobs.progress_many)
+    cancel = _verb(jobs.cancel)
+    cancel_many = _verb(jobs.cancel_many)
+    cancel_where = _verb(jobs.cancel_where)
+    redrive = _verb(jobs.redrive)
+    redrive_many = _verb(jobs.redrive_many)
+    redrive_where = _verb(jobs.redrive_where)
+    purge = _verb(jobs.purge)
+    purge_many = _verb(jobs.purge_many)
+    purge_where = _verb(jobs.purge_where)
+    wait = _verb(jobs.wait)
+    get = _verb(looking.get)
+    history = _verb(looking.history)
+    explain = _verb(looking.explain)
+    list_jobs = _verb(looking.list_jobs)
+    stats = _verb(looking.stats)
+    get_queue = _verb(queues.get_queue)
+    list_queues = _verb(queues.list_queues)
+    configure_queue = _verb(queues.configure_queue)
+    delete_queue = _verb(queues.delete_queue)
+    pause_queue = _verb(queues.pause_queue)
+    resume_queue = _verb(queues.resume_queue)
+    purge_queue = _verb(queues.purge_queue)
+    redrive_queue = _verb(queues.redrive_queue)
+    cluster = _verb(members.cluster)
+    add_member = _verb(members.add_member)
+    remove_member = _verb(members.remove_member)
+    transfer_leadership = _verb(members.transfer_leadership)
+    verify = _verb(members.verify)
+
+    async def iter_jobs(self, **which: Unpack[looking.JobFilter]) -> AsyncIterator[Job]:
+        """All jobs that fit, oldest first, page by page."""
+        cursor = None
+        while True:
+            page = await self.list_jobs(cursor=cursor, **which)
+            for job in page.jobs:
+                yield job
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def events(self, **wanted: Unpack[EventFilter]) -> AsyncIterator[Event]:
+        """Every change of every job, as it happens; from any node, without a gap and without a repeat.
+
+        Raises:
+            Refused: no node has the events after that place any more, or it was wrong to ask.
+            Unavailable: no node told anything in all the time there was.
+        """
+        follower = Follower(self._carrier, wanted)
+        while True:
+            async with aclosing(self._http.follow(follower.request())) as parts:
+                async for part in parts:
+                    for event in follower.take(part):
+                        yield event
+            await asyncio.sleep(follower.pause_s())
+
+    async def iter_queues(self) -> AsyncIterator[Queue]:
+        """All queues by name, page by page."""
+        cursor = None
+        while True:
+            page = await self.list_queues(cursor=cursor)
+            for queue in page.queues:
+                yield queue
+            cursor = page.next
+            if cursor is None:
+                return

@@ -1,0 +1,89 @@
+"""Requests by urllib3, with pooled connections that threads may share. It sends each once and judges nothing.
+
+urllib3 is imported with the first request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
+
+from cqueue.client.carrying import CONNECT_S_MAX, Answer, Lost, NotSent, Reply, Send
+
+if TYPE_CHECKING:
+    import urllib3
+
+CONNECTIONS_MAX: Final = 32
+"""Idle connections kept to each node; more are opened as threads need them, and closed after their call."""
+
+_OK: Final = 200
+
+
+class Http:
+    """Connections to all nodes. ca_file: who signs the nodes' certificates; None: as the system says."""
+
+    def __init__(self, ca_file: str | None) -> None:
+        self._ca_file = ca_file
+        self._pools: urllib3.PoolManager | None = None
+
+    def send(self, request: Send) -> Reply:
+        """Send a request; what came of it."""
+        opened = self._open(request)
+        return opened if isinstance(opened, NotSent | Lost) else _answer(opened)
+
+    def follow(self, request: Send) -> Generator[bytes | Reply, None, None]:
+        """Send a request; the parts of a good answer as they come, then or instead how it failed."""
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        opened = self._open(request)
+        if isinstance(opened, NotSent | Lost):
+            yield opened
+            return
+        try:
+            if opened.status != _OK:
+                yield _answer(opened)
+                return
+            yield from opened.stream()
+        except HTTPError as error:
+            yield Lost(str(error))
+        finally:
+            opened.close()
+
+    def close(self) -> None:
+        """Close what is idle."""
+        if self._pools is not None:
+            self._pools.clear()
+
+    def _open(self, request: Send) -> urllib3.BaseHTTPResponse | NotSent | Lost:
+        import urllib3  # noqa: PLC0415
+        from urllib3 import exceptions  # noqa: PLC0415
+
+        if self._pools is None:
+            self._pools = urllib3.PoolManager(maxsize=CONNECTIONS_MAX, retries=False, ca_certs=self._ca_file)
+        try:
+            return self._pools.request(
+                request.method,
+                request.node + request.target,
+                body=request.body,
+                # It leaves as Latin-1, and shall arrive as UTF-8.
+                headers={name: value.encode().decode("latin-1") for name, value in request.headers.items()},
+                timeout=urllib3.Timeout(connect=CONNECT_S_MAX, read=request.answer_s),
+                redirect=False,
+                preload_content=False,
+            )
+        except (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.SSLError) as error:
+            return NotSent(str(error))
+        except exceptions.HTTPError as error:
+            return Lost(str(error))
+
+
+def _answer(opened: urllib3.BaseHTTPResponse) -> Reply:
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        # To its end, which also gives the connection back to its pool.
+        body = opened.read()
+    except HTTPError as error:
+        opened.close()
+        return Lost(str(error))
+    return Answer(opened.status, {name.lower(): value for name, value in opened.headers.items()}, body)
