@@ -11,10 +11,11 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from cqueue.client import cluster as members
 from cqueue.client import jobs, looking, queues
-from cqueue.client.awaiting import Http
+from cqueue.client.async_stream import AsyncStream
+from cqueue.client.awaiting import Http, drive
 from cqueue.client.base import Base
 from cqueue.client.call import Call
-from cqueue.client.carrying import Pause, Reply, Send
+from cqueue.client.conversing import CREDIT_DEFAULT, Conversation, Wanted
 from cqueue.client.following import EventFilter, Follower
 from cqueue.client.results import Event, Job, Queue
 
@@ -60,20 +61,7 @@ class AsyncClient(Base[Http]):
             Unavailable: nothing was done, in all the time there was.
             OutcomeUnknown: it may have been done.
         """
-        steps = self._carrier.carry(call)
-        reply: Reply | None = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            reply = None
-            match step:
-                case Pause(seconds):
-                    await asyncio.sleep(seconds)
-                case Send():
-                    reply = await self._http.send(step)
+        return await drive(self._carrier.carry(call), self._http.send)
 
     enqueue = _verb(jobs.enqueue)
     enqueue_many = _verb(jobs.enqueue_many)
@@ -143,6 +131,13 @@ class AsyncClient(Base[Http]):
                     for event in follower.take(part):
                         yield event
             await asyncio.sleep(follower.pause_s())
+
+    def stream(self, *, credit: int = CREDIT_DEFAULT, **wanted: Unpack[Wanted]) -> AsyncStream:
+        """A connection on which jobs come by themselves, and on which they are added and settled.
+
+        credit: how many jobs it may hold at once; 0: none are pushed.
+        """
+        return AsyncStream(Conversation(self._carrier, credit, wanted), self._http.tls())
 
     async def iter_queues(self) -> AsyncIterator[Queue]:
         """All queues by name, page by page."""

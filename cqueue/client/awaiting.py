@@ -5,16 +5,38 @@ aiohttp is imported with the first request.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from cqueue.client.carrying import CONNECT_S_MAX, Answer, Lost, NotSent, Reply, Send
+from cqueue.client.carrying import CONNECT_S_MAX, Answer, Lost, NotSent, Pause, Reply, Send, Steps
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import aiohttp
 
+T = TypeVar("T")
+
 _OK: Final = 200
+
+
+async def drive(steps: Steps[T], send: Callable[[Send], Awaitable[Reply]]) -> T:
+    """Do what a carrier says, by `send`, until there is a result."""
+    reply: Reply | None = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        reply = None
+        match step:
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+            case Send():
+                reply = await send(step)
 
 
 class Http:
@@ -45,6 +67,14 @@ class Http:
                 except (ClientError, TimeoutError) as error:
                     yield Lost(str(error))
 
+    def tls(self) -> SSLContext | None:
+        """How to know the nodes by their certificates; None: as the system does."""
+        if self._ca_file is None:
+            return None
+        import ssl  # noqa: PLC0415
+
+        return ssl.create_default_context(cafile=self._ca_file)
+
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
@@ -55,7 +85,7 @@ class Http:
         import aiohttp  # noqa: PLC0415
 
         if self._session is None:
-            self._session = _session(self._ca_file)
+            self._session = _session(self.tls())
         opened: aiohttp.ClientResponse | NotSent | Lost
         try:
             opened = await self._session.request(
@@ -77,14 +107,11 @@ class Http:
                 opened.release()
 
 
-def _session(ca_file: str | None) -> aiohttp.ClientSession:
-    import ssl  # noqa: PLC0415
-
+def _session(tls: SSLContext | None) -> aiohttp.ClientSession:
     import aiohttp  # noqa: PLC0415
 
-    context = True if ca_file is None else ssl.create_default_context(cafile=ca_file)
     # How many wait at once is for the caller to bound.
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=context), auto_decompress=False)
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=tls or True), auto_decompress=False)
     # It would send a PUT twice by itself, and there is no public way to tell it not to.
     session._retry_connection = False
     return session

@@ -5,18 +5,40 @@ urllib3 is imported with the first request.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from cqueue.client.carrying import CONNECT_S_MAX, Answer, Lost, NotSent, Reply, Send
+from cqueue.client.carrying import CONNECT_S_MAX, Answer, Lost, NotSent, Pause, Reply, Send, Steps
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import urllib3
 
 CONNECTIONS_MAX: Final = 32
 """Idle connections kept to each node; more are opened as threads need them, and closed after their call."""
 
+T = TypeVar("T")
+
 _OK: Final = 200
+
+
+def drive(steps: Steps[T], send: Callable[[Send], Reply]) -> T:
+    """Do what a carrier says, by `send`, until there is a result."""
+    reply: Reply | None = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        reply = None
+        match step:
+            case Pause(seconds):
+                time.sleep(seconds)
+            case Send():
+                reply = send(step)
 
 
 class Http:
@@ -49,6 +71,14 @@ class Http:
         finally:
             opened.close()
 
+    def tls(self) -> SSLContext | None:
+        """How to know the nodes by their certificates; None: as the system does."""
+        if self._ca_file is None:
+            return None
+        import ssl  # noqa: PLC0415
+
+        return ssl.create_default_context(cafile=self._ca_file)
+
     def close(self) -> None:
         """Close what is idle."""
         if self._pools is not None:
@@ -59,7 +89,7 @@ class Http:
         from urllib3 import exceptions  # noqa: PLC0415
 
         if self._pools is None:
-            self._pools = urllib3.PoolManager(maxsize=CONNECTIONS_MAX, retries=False, ca_certs=self._ca_file)
+            self._pools = urllib3.PoolManager(maxsize=CONNECTIONS_MAX, retries=False, ssl_context=self.tls())
         try:
             return self._pools.request(
                 request.method,

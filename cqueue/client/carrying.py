@@ -116,7 +116,7 @@ class Carrier:
             raise ValueError("answer_s: expected more than 0")
         self.index = 0
         self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._consumer = {} if consumer is None else {"Consumer-Id": consumer}
+        self.named = {} if consumer is None else {"consumer": consumer}
         self.answer_s = answer_s
         self._timeout_s, self._keys, self._clock = timeout_s, keys, clock
         self._preferred = 0
@@ -195,11 +195,12 @@ class Carrier:
 
     def _headers_of(self, call: Call[Any]) -> tuple[dict[str, str], bool]:
         """What is sent along, and whether the call may be sent again where its outcome is unknown."""
-        headers = self.headers | self._consumer
+        headers = dict(self.headers)
         if call.body is not None:
             headers |= JSON
-        if call.consumer is not None:
-            headers["Consumer-Id"] = call.consumer
+        consumer = call.consumer or self.named.get("consumer")
+        if consumer is not None:
+            headers["Consumer-Id"] = consumer
         key = call.key
         if key is None and self._keys and call.again is Again.WITH_KEY:
             key = secrets.token_hex(16)

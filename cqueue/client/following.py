@@ -59,7 +59,7 @@ class Follower:
         self._rest = b""
         self._tries = 0
         self._gone = 0
-        self._until_s = carrier.deadline_s()
+        self._until_s: float | None = None
 
     def request(self) -> Send:
         """What opens the next connection."""
@@ -79,7 +79,7 @@ class Follower:
         """
         if isinstance(part, bytes):
             self._tries = self._gone = 0
-            self._until_s = self._carrier.deadline_s()
+            self._until_s = None
             *blocks, self._rest = (self._rest + part).split(_BOUNDARY)
             for block in blocks:
                 yield from self._told(block)
@@ -114,5 +114,7 @@ class Follower:
             self._gone += error.code == GONE
             if error.code != GONE or self._gone >= len(self._carrier.nodes):
                 raise error
+        elif self._until_s is None:
+            self._until_s = self._carrier.deadline_s()
         elif self._carrier.is_over(self._until_s):
             raise Unavailable(f"no node tells events: {error.detail}", code=error.code)

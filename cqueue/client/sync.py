@@ -12,11 +12,12 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 from cqueue.client import cluster as members
 from cqueue.client import jobs, looking, queues
 from cqueue.client.base import Base
-from cqueue.client.blocking import Http
+from cqueue.client.blocking import Http, drive
 from cqueue.client.call import Call
-from cqueue.client.carrying import Pause, Reply, Send
+from cqueue.client.conversing import CREDIT_DEFAULT, Conversation, Wanted
 from cqueue.client.following import EventFilter, Follower
 from cqueue.client.results import Event, Job, Queue
+from cqueue.client.sync_stream import Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,20 +59,7 @@ class Client(Base[Http]):
             Unavailable: nothing was done, in all the time there was.
             OutcomeUnknown: it may have been done.
         """
-        steps = self._carrier.carry(call)
-        reply: Reply | None = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            reply = None
-            match step:
-                case Pause(seconds):
-                    time.sleep(seconds)
-                case Send():
-                    reply = self._http.send(step)
+        return drive(self._carrier.carry(call), self._http.send)
 
     enqueue = _verb(jobs.enqueue)
     enqueue_many = _verb(jobs.enqueue_many)
@@ -139,6 +127,13 @@ class Client(Base[Http]):
                 for part in parts:
                     yield from follower.take(part)
             time.sleep(follower.pause_s())
+
+    def stream(self, *, credit: int = CREDIT_DEFAULT, **wanted: Unpack[Wanted]) -> Stream:
+        """A connection on which jobs come by themselves, and on which they are added and settled.
+
+        credit: how many jobs it may hold at once; 0: none are pushed.
+        """
+        return Stream(Conversation(self._carrier, credit, wanted), self._http.tls())
 
     def iter_queues(self) -> Iterator[Queue]:
         """All queues by name, page by page."""
