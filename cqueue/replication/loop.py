@@ -65,18 +65,7 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
     """
     stop = _StopSignal()
     clock = SystemClock()
-    session = secrets.randbits(63) | 1
-    replica = Replica(
-        session=session,
-        clock=clock,
-        mode=settings.mode,
-        request_timeout_s=settings.request_timeout_s,
-        bounds=(settings.max_jobs, settings.max_bytes),
-        events_max=settings.events_max,
-    )
-    consensus = _consensus(settings, replica, clock, session)
-    replica.attach(consensus)
-    inbox = Inbox(listener, consensus._poller, replica)
+    consensus, replica, inbox = prepare(settings, listener, clock)
     stop.wake(consensus._poller)
     gc.collect()
     gc.freeze()
@@ -95,12 +84,37 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
     log.info("replica_stopped node=%s applied_index=%d", consensus.node_id, replica.index)
 
 
+def prepare(settings: Settings, listener: socket.socket, clock: Clock) -> tuple[Consensus, Replica, Inbox]:
+    """The parts of a node's replica, with the state restored from what was kept; arguments as above.
+
+    Raises:
+        Unusable: see above.
+    """
+    session = secrets.randbits(63) | 1
+    replica = Replica(
+        session=session,
+        clock=clock,
+        mode=settings.mode,
+        request_timeout_s=settings.request_timeout_s,
+        bounds=(settings.max_jobs, settings.max_bytes),
+        events_max=settings.events_max,
+    )
+    consensus = _consensus(settings, replica, clock, session)
+    replica.attach(consensus)
+    return consensus, replica, Inbox(listener, consensus._poller, replica)
+
+
 def _serve(consensus: Consensus, replica: Replica, inbox: Inbox, stop: _StopSignal) -> None:
     rounds = _Rounds(consensus._poller)
     while not stop.requested:
-        consensus.poll(min(consensus.wait_s_max(), replica.wait_s_max()))
-        _round(consensus, replica, inbox)
+        go_round(consensus, replica, inbox)
         rounds.one_more()
+
+
+def go_round(consensus: Consensus, replica: Replica, inbox: Inbox) -> None:
+    """Wait for news, and do what there is to do."""
+    consensus.poll(min(consensus.wait_s_max(), replica.wait_s_max()))
+    _round(consensus, replica, inbox)
 
 
 def turn(consensus: Consensus, replica: Replica) -> None:
