@@ -83,6 +83,7 @@ NodeId = Annotated[
     ),
 ]
 Index = Annotated[int, Meta(ge=0, description="of an entry of the log", examples=[3])]
+Level = Annotated[int, Meta(ge=1, description="what a version reads, see docs/versions.md", examples=[1])]
 Role = Annotated[str, _one_of("leader", "follower", "candidate")]
 Mode = Annotated[str, _one_of("memory", "replicated-memory", "durable")]
 
@@ -134,7 +135,10 @@ class Ordered(Struct, frozen=True):
 
 
 class NodeStatus(Struct, frozen=True):
-    """What `GET /cluster` shows, and whether `/readyz` says yes (`not_ready` is None then)."""
+    """What `GET /cluster` shows, and whether `/readyz` says yes (`not_ready` is None then).
+
+    level: what the members have agreed that all of them read; level_max: what this node reads (cqueue.core.levels).
+    """
 
     node: NodeId
     role: Role
@@ -144,6 +148,8 @@ class NodeStatus(Struct, frozen=True):
     applied_index: Index
     members: list[Member]
     mode: Mode
+    level: Level
+    level_max: Level
     not_ready: str | None
     change: Change | None = None
 

@@ -74,7 +74,7 @@ def status(at: At, *, as_json: bool) -> None:
             click.echo(f"{member['id']}  {role}  {_STATES.get(member['state'], member['state'])}")
         click.echo(
             f"term {answer['term']}, committed up to {answer['commit_index']}, applied up to "
-            f"{answer['applied_index']}, {answer['mode']}",
+            f"{answer['applied_index']}, {answer['mode']}, level {answer['level']} of {answer['level_max']}",
             err=True,
         )
         if answer["node"] not in [member["id"] for member in answer["members"]]:

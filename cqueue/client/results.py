@@ -204,6 +204,8 @@ class Cluster(Struct, frozen=True):
     applied_index: int
     members: tuple[Member, ...]
     mode: str
+    level: int = 1
+    level_max: int = 1
     change: ClusterChange | None = None
 
 

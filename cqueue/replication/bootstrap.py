@@ -49,9 +49,9 @@ def force(directory: Path, members: list[str]) -> Found:
     with _journal(directory) as (node, journal):
         if node not in members:
             raise Unusable(f"--members: {node}, whose directory {directory} is, is not among them")
-        before = journal.configuration
+        before = journal.configuration or Configuration.of(0, members)
         last_index = journal[-1][1] if len(journal) else 1
-        journal.set_configuration(last_index, Configuration.of(1 + (0 if before is None else before.number), members))
+        journal.set_configuration(last_index, Configuration.of(before.number + 1, members, before.level))
         journal.set_whole()
         journal.commit()
         return _found(node, journal)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cqueue.protocol import ADD, TRANSFER, Change, Failure, Order
-from cqueue.replication.configurations import Configurations
+from cqueue.replication.levels import Levels
 from cqueue.replication.membership import CatchUp, Configuration, majority
 from cqueue.replication.raft import FOLLOWER, NO_OP, Message, Peer
 
@@ -56,7 +56,7 @@ class _Change:
         return {Peer(str(self.order.node))} if self.catch_up is not None and not self.index else set()
 
 
-class Changes(Configurations):
+class Changes(Levels):
     """The one change under way, on the leader.
 
     farewells: {removed node: until when it gets the log}. change: None, or what this leader is about.
@@ -219,9 +219,14 @@ class Changes(Configurations):
             self._set_learners()
         if self._change is not None:
             self._go_on_with(self._change, now_s)
+        elif not self._is_changing():
+            self._raise_level()
 
     def _go_on_with(self, change: _Change, now_s: float) -> None:
-        if change.index:
+        why_not = None if change.catch_up is None or change.index else self._why_not_read(Peer(str(change.order.node)))
+        if why_not is not None:
+            self._end_change(Failure("not_caught_up", why_not))
+        elif change.index:
             if change.index <= self._SyncObj__raftCommitIndex:
                 self._farewells = {peer: min(until_s, now_s + FAREWELL_S) for peer, until_s in self._farewells.items()}
                 self._end_change(None)

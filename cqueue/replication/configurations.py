@@ -26,10 +26,12 @@ NOBODY: Final = Peer("nobody:0")
 class Configurations(Appends):
     """The configuration in effect.
 
+    level_max: what this node reads up to (cqueue.core.levels).
     first: the members according to the settings, while no log says otherwise. told: a newer
     configuration that another member has. linked: the nodes the transport has links to.
     """
 
+    level_max: int
     _first: Configuration
     _told: Configuration | None
     _linked: set[Peer]
@@ -111,7 +113,8 @@ class Configurations(Appends):
         self._tell_configuration(node)
 
     def _tell_configuration(self, peer: Peer) -> None:
-        self._send(peer, "configuration", configuration=membership.encode(self._configuration))
+        told = membership.encode(self._configuration)
+        self._send(peer, "configuration", configuration=told, level=self.level_max)
 
     def _on_configuration(self, _node: Peer, message: Message) -> bool:
         told = membership.decode(message["configuration"])
@@ -126,7 +129,8 @@ class Configurations(Appends):
         if not self.is_single:
             # So that the log says who belongs to the cluster, whatever the others' settings say. It comes
             # after the entry that opens the term, from which on the others are sent what they lack.
-            self._append_configuration(Configuration(max(1, self._configuration.number), self._configuration.members))
+            held = self._configuration
+            self._append_configuration(Configuration(max(1, held.number), held.members, held.level))
 
     def _append(self, command: bytes) -> int:
         index = self.last_index + 1
@@ -153,7 +157,8 @@ class Configurations(Appends):
         if me not in members:
             return Failure("not_found", f"this node, {me}, is not among the members that there shall be")
         number = max(self._configuration.number, 0 if self._told is None else self._told.number) + 1
-        self._journal.set_configuration(self.last_index, Configuration.of(number, members))
+        forced = Configuration.of(number, members, self._configuration.level)
+        self._journal.set_configuration(self.last_index, forced)
         self._told = None
         self._follow_configuration()
         if self._recovery is not None:

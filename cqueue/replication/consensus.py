@@ -20,6 +20,7 @@ import pysyncobj.syncobj as pysyncobj_module
 from pysyncobj import SyncObjConf
 
 from cqueue.core import entry
+from cqueue.core.levels import LEVEL
 from cqueue.errors import Unusable
 from cqueue.replication import membership
 from cqueue.replication.changes import Changes
@@ -56,6 +57,11 @@ class Consensus(Changes):
         state: encodes the present state; called in a forked child.
         transport: made with (this object, own node, other nodes), see `HoldingTransport`.
         restored: the snapshot the present state was restored from, if any.
+        level_max: what this node reads up to (cqueue.core.levels).
+
+    Raises:
+        Unusable: another PySyncObj is installed.
+        UnreadableEntry: the members have agreed on more than this node reads.
     """
 
     def __init__(
@@ -73,11 +79,13 @@ class Consensus(Changes):
         on_install: Callable[[bytes], None],
         state: Callable[[], bytes],
         restored: Image | None = None,
+        level_max: int = LEVEL,
         compact_bytes: int = COMPACT_BYTES,
         trailing_entries: int = TRAILING_ENTRIES,
     ) -> None:
         if pysyncobj.version.VERSION != PYSYNCOBJ_VERSION:
             raise Unusable(f"PySyncObj {pysyncobj.version.VERSION} is installed; cqueue needs {PYSYNCOBJ_VERSION}")
+        self.level_max = level_max
         self._journal = journal
         self._snapshots = snapshots
         self._timing = timing

@@ -14,7 +14,8 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -65,23 +66,31 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
     """
     stop = _StopSignal()
     clock = SystemClock()
-    consensus, replica, inbox = prepare(settings, listener, clock)
+    with _reading():
+        consensus, replica, inbox = prepare(settings, listener, clock)
     stop.wake(consensus._poller)
     gc.collect()
     gc.freeze()
     log.info("replica_started node=%s mode=%s", consensus.node_id, settings.mode)
     on_started()
     try:
-        _serve(consensus, replica, inbox, stop)
-        _leave(consensus, replica, inbox, clock)
-    except (UnreadableEntry, UnreadableSnapshot) as error:
-        raise Unusable(f"what was kept cannot be read: {error}", exit_code=EXIT_DATA) from error
+        with _reading():
+            _serve(consensus, replica, inbox, stop)
+            _leave(consensus, replica, inbox, clock)
     except sqlite3.Error as error:
         raise Unusable(f"{settings.data_dir}: the journal cannot be written: {error}", exit_code=EXIT_DATA) from error
     finally:
         inbox.close()
         consensus.destroy()
     log.info("replica_stopped node=%s applied_index=%d", consensus.node_id, replica.index)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (UnreadableEntry, UnreadableSnapshot) as error:
+        raise Unusable(f"what was kept cannot be read: {error}", exit_code=EXIT_DATA) from error
 
 
 def prepare(settings: Settings, listener: socket.socket, clock: Clock) -> tuple[Consensus, Replica, Inbox]:

@@ -25,6 +25,7 @@ import msgspec
 from msgspec import Struct
 
 from cqueue.core.entry import UnreadableEntry
+from cqueue.core.levels import LEVEL_FIRST
 
 MEMBERS: Final = b"\x10"
 """What the command of an entry with a configuration begins with. PySyncObj's own kind, which is pickled, is 2."""
@@ -35,15 +36,17 @@ class Configuration(Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """The members of the cluster. number: grows by one with each change; 0: from the settings, not from a log.
 
     members: {node id: the life in which it was added}, by id; life 0: it was there from the beginning.
+    level: what all of them read (cqueue.core.levels).
     """
 
     number: int
     members: dict[str, int]
+    level: int = LEVEL_FIRST
 
     @classmethod
-    def of(cls, number: int, ids: Collection[str]) -> Configuration:
+    def of(cls, number: int, ids: Collection[str], level: int = LEVEL_FIRST) -> Configuration:
         """Members that are there from the beginning."""
-        return cls(number, dict.fromkeys(sorted(ids), 0))
+        return cls(number, dict.fromkeys(sorted(ids), 0), level)
 
     def others(self, node_id: str) -> list[str]:
         """The members but for one."""
@@ -51,11 +54,18 @@ class Configuration(Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
     def adding(self, node_id: str, life: int) -> Configuration:
         """The next configuration, with one member more."""
-        return Configuration(self.number + 1, dict(sorted({**self.members, node_id: life}.items())))
+        return self._next(dict(sorted({**self.members, node_id: life}.items())))
 
     def removing(self, node_id: str) -> Configuration:
         """The next configuration, with one member less."""
-        return Configuration(self.number + 1, {m: life for m, life in self.members.items() if m != node_id})
+        return self._next({m: life for m, life in self.members.items() if m != node_id})
+
+    def at(self, level: int) -> Configuration:
+        """The next configuration, with the same members, who read up to another level."""
+        return Configuration(self.number + 1, self.members, level)
+
+    def _next(self, members: dict[str, int]) -> Configuration:
+        return Configuration(self.number + 1, members, self.level)
 
 
 _encode = msgspec.msgpack.Encoder().encode

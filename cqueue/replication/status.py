@@ -28,6 +28,8 @@ def status(consensus: Consensus, *, mode: str, draining: bool) -> NodeStatus:
             for member in consensus.members
         ],
         mode=mode,
+        level=consensus.level,
+        level_max=consensus.level_max,
         not_ready="this node is shutting down" if draining else why_not_ready(consensus),
         change=consensus.change,
     )

@@ -17,12 +17,15 @@ import pysyncobj.syncobj as pysyncobj_module
 from msgspec import Struct
 
 from cqueue.core import limits
+from cqueue.core.entry import UnreadableEntry
 from cqueue.core.feed import Wanted
+from cqueue.core.levels import LEVEL
 from cqueue.errors import Unusable
 from cqueue.protocol import ADD, encode
-from cqueue.replication import loop
+from cqueue.replication import loop, membership
 from cqueue.replication.consensus import TRAILING_ENTRIES, Consensus
 from cqueue.replication.journal import Entry, Journal
+from cqueue.replication.membership import MEMBERS
 from cqueue.replication.raft import NO_OP, Timing
 from cqueue.replication.replica import Replica
 from cqueue.simulation.disk import Crashed, Disk, SimSnapshots
@@ -35,6 +38,10 @@ ROUND_S_MIN, ROUND_S_MAX = 0.0002, 0.003
 """From news to the round that acts on it."""
 SKEW_MS_MAX: Final = 60_000
 EVENTS_MAX: Final = 100
+LEVEL_SIMULATED: Final = LEVEL + 1
+"""What a newer version reads; it is no different otherwise."""
+OPERATOR_S: Final = 0.5
+"""Until somebody has installed another version."""
 STATES_EVERY: Final = 50
 """States are compared at every index this divides."""
 
@@ -43,6 +50,7 @@ class Setup(Struct, frozen=True):
     """What kind of cluster it is. durable: nodes keep a journal; else memory only.
 
     spares: nodes that run and are no members at first. bounds: jobs and bytes it takes in.
+    level_max: what the nodes read up to at first (cqueue.core.levels).
     """
 
     nodes: int
@@ -51,6 +59,7 @@ class Setup(Struct, frozen=True):
     compact_bytes: int = 1 << 40
     trailing_entries: int = TRAILING_ENTRIES
     bounds: tuple[int, int] = limits.JOBS_MAX_DEFAULT, limits.BYTES_MAX_DEFAULT
+    level_max: int = LEVEL
 
 
 class SimNode:
@@ -59,11 +68,13 @@ class SimNode:
     lives: how often it was started. replica: None while it is down. paused_until_s: it does nothing.
     fails_to_apply: the next entry ends it in the middle of things.
     stop_by_s: it was told to stop, and does once it has handed over, or then; None: it was not.
+    level_max: what the version reads that is installed there, from its next start on.
     """
 
-    def __init__(self, node_id: str, clock: NodeClock) -> None:
+    def __init__(self, node_id: str, clock: NodeClock, level_max: int) -> None:
         self.id = node_id
         self.clock = clock
+        self.level_max = level_max
         self.disk = Disk()
         self.lives = 0
         self.paused_until_s = 0.0
@@ -72,6 +83,11 @@ class SimNode:
         self.replica: Replica | None = None
         self.consensus: Consensus | None = None
         self.round_at_s = float("inf")
+
+    @property
+    def reads(self) -> int:
+        """What it reads up to: the version that runs there, or will."""
+        return self.level_max if self.consensus is None else self.consensus.level_max
 
 
 class Cluster:
@@ -89,7 +105,7 @@ class Cluster:
         self.first_ids = self.ids[: setup.nodes]
         self.network = Network(world, self.ids, self.wake)
         skew = partial(world.random.randint, -SKEW_MS_MAX, SKEW_MS_MAX)
-        self.nodes = {node_id: SimNode(node_id, NodeClock(world, skew())) for node_id in self.ids}
+        self.nodes = {node_id: SimNode(node_id, NodeClock(world, skew()), setup.level_max) for node_id in self.ids}
         self.log: dict[int, bytes] = {}
         self.applied_by: dict[int, str] = {}
         self.leaders: dict[int, str] = {}
@@ -139,17 +155,31 @@ class Cluster:
                 on_install=replica.restore,
                 state=replica.state,
                 restored=kept.latest,
+                level_max=node.level_max,
                 compact_bytes=self.setup.compact_bytes,
                 trailing_entries=self.setup.trailing_entries,
             )
         except Unusable as error:
             self.broken.append(f"{node_id} cannot start any more: {error.detail}")
             return
+        except UnreadableEntry as error:
+            self._install_newer(node, error)
+            return
         replica.attach(node.consensus)
         node.replica = replica
         self.world.tell(f"{node_id} starts, life {node.lives}, applied {replica.index}")
         self.network.up(node_id)
         self.wake(node_id)
+
+    def _install_newer(self, node: SimNode, why: UnreadableEntry) -> None:
+        """A node that is no member stops where its version is too old; an operator starts a newer one."""
+        self.world.tell(f"{node.id} stops: {why}")
+        if node.level_max >= LEVEL_SIMULATED:
+            self.broken.append(f"{node.id} stopped though its version is the newest: {why}")
+        if node.replica is not None:
+            self._end(node, wipe=False)
+        node.level_max = LEVEL_SIMULATED
+        self.world.after(OPERATOR_S, self.start, node.id)
 
     def crash(self, node_id: str, *, wipe: bool) -> None:
         """End a node without a word; with `wipe` its disk is lost too."""
@@ -232,6 +262,9 @@ class Cluster:
         except Crashed:
             self.crash(node.id, wipe=False)
             return
+        except UnreadableEntry as error:
+            self._install_newer(node, error)
+            return
         except Exception as error:  # noqa: BLE001 - whatever it is, the node's process ends by it
             self.broken.append(f"{node.id} ended by {error!r}")
             self.world.tell(format_exc())
@@ -266,6 +299,10 @@ class Cluster:
         # A no-op may only stand for an entry that is in a snapshot.
         if command != NO_OP and self.written.setdefault((index, term), command) != command:
             self.broken.append(f"index {index} of term {term} was written twice, with different entries")
+        if command[:1] == MEMBERS and (held := membership.decode(command[1:])) is not None:
+            behind = [member for member in held.members if self.nodes[member].reads < held.level]
+            if behind:
+                self.broken.append(f"index {index} of term {term} asks for level {held.level}: too much for {behind}")
 
     def _note_leader(self, node: SimNode) -> None:
         consensus = node.consensus

@@ -14,7 +14,7 @@ from typing import Final
 from cqueue import protocol
 from cqueue.protocol import ADD, REMOVE, TRANSFER, Order
 from cqueue.replication import loop
-from cqueue.simulation.cluster import Cluster
+from cqueue.simulation.cluster import LEVEL_SIMULATED, Cluster
 from cqueue.simulation.world import World
 
 OF_LINKS: Final = frozenset({"members", "one-way", "partition", "reset", "slow"})
@@ -146,6 +146,15 @@ class Faults:
             self._cluster.leave(node_id)
             self._world.after(loop.LEAVE_S_MAX + self._world.expo(0.5), self._start, node_id)
 
+    def _upgrade(self) -> None:
+        """A newer version is installed on one node, which stops in order for it: a step of a rolling upgrade."""
+        node = self._cluster.nodes[self._world.random.choice(self._cluster.ids)]
+        if node.level_max < LEVEL_SIMULATED and (self._cluster.setup.durable or self._cluster.may_forget(node.id)):
+            self._world.tell(f"{node.id} has a newer version from its next start on")
+            self._cluster.leave(node.id)
+            node.level_max = LEVEL_SIMULATED
+            self._world.after(loop.LEAVE_S_MAX + self._world.expo(0.5), self._start, node.id)
+
     def _members(self) -> None:
         """An operator gives a few orders, whatever else goes wrong."""
         for _ in range(ORDERS):
@@ -195,6 +204,7 @@ class Faults:
         "slow": _slow,
         "slow-disk": _slow_disk,
         "step": _step,
+        "upgrade": _upgrade,
         "wipe": _wipe,
     }
 

@@ -157,6 +157,8 @@ def _unsettled(cluster: Cluster) -> list[str]:
         states.add((node.replica.index, node.replica.state()))
         if node.consensus is not None and node.consensus.members != members:
             broken.append(f"{node.id} takes {node.consensus.members} for the members, the leader {members}")
+        if node.consensus is not None and node.consensus.level != min(member.reads for member in nodes):
+            broken.append(f"{node.id} takes {node.consensus.level} for the level of {[m.reads for m in nodes]}")
     if len(states) > 1:
         broken.append(f"the nodes' states differ: at {sorted(index for index, _ in states)}")
     return broken + _differing_logs(nodes)

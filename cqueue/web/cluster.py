@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 import cqueue
-from cqueue.protocol import RESULT, STATUS, Change, Index, Member, Mode, NodeId, NodeStatus, Role, decode_status
+from cqueue.protocol import RESULT, STATUS, Change, Index, Level, Member, Mode, NodeId, NodeStatus, Role, decode_status
 from cqueue.web.answer import Answer
 from cqueue.web.contract import Call, Gives, promises
 from cqueue.web.link import ReplicaLink
@@ -36,6 +36,8 @@ class ClusterAnswer(Struct):
     applied_index: Index
     members: list[Member]
     mode: Mode
+    level: Level
+    level_max: Level
     change: Change | None
 
 
@@ -141,6 +143,8 @@ def _cluster_json(status: NodeStatus) -> bytes:
             status.applied_index,
             status.members,
             status.mode,
+            status.level,
+            status.level_max,
             status.change,
         )
     )

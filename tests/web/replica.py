@@ -38,6 +38,8 @@ READY = protocol.NodeStatus(
     applied_index=7,
     members=[protocol.Member("127.0.0.1:3000", "self")],
     mode="memory",
+    level=1,
+    level_max=1,
     not_ready=None,
 )
 

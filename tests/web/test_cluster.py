@@ -26,6 +26,8 @@ def test_cluster_shows_the_node_and_its_members(web: Web) -> None:
         "applied_index": 7,
         "members": [{"id": "127.0.0.1:3000", "state": "self"}],
         "mode": "memory",
+        "level": 1,
+        "level_max": 1,
         "change": None,
     }
 
