@@ -7,7 +7,8 @@ Every frame begins with the length of what follows the length field. All integer
 
 `request_id` is the worker's own counter; replies come in any order. `wait_ms` is how long a
 dequeue that finds nothing, or a look at a job that is not finished, may wait, and how long a
-backup or a comparison may take. `index` is the log index the reply reflects.
+backup or a comparison may take. `index` is the log index the reply reflects. A worker reports what
+it has counted since it last did; a tally is what the node has counted since it started.
 
     kind      body                                reply body (outcome RESULT)
     OPERATE   one encoded Operation               its encoded Result
@@ -16,6 +17,7 @@ backup or a comparison may take. `index` is the log index the reply reflects.
     STATUS    empty                               NodeStatus
     CANCEL    empty: request_id is unwanted       none
     DRAIN     empty: answer all that wait now     none
+    REPORT    encoded Tally (cqueue.metrics)      none
     STOP      empty: answer request_id now,       none
               if it waits
     FOLLOW    encoded Wanted (cqueue.core.feed)   encoded Followed, when there is something to tell
@@ -23,6 +25,7 @@ backup or a comparison may take. `index` is the log index the reply reflects.
     BACKUP    path of a file of the worker's      empty, once the state as it was is written there
     VERIFY    empty                               Verdict
     ORDER     one encoded Order                   Ordered
+    TALLY     empty                               Tally
 
 Outcomes REFUSED (nothing was done: things are not so that it could be), UNAVAILABLE (nothing was
 done just now) and UNKNOWN (it may have been done) carry a `Failure`.
@@ -50,6 +53,8 @@ VERIFY: Final = 9
 ORDER: Final = 10
 STOP: Final = 11
 FOLLOW: Final = 12
+REPORT: Final = 13
+TALLY: Final = 14
 
 RESULT: Final = 0
 UNAVAILABLE: Final = 1

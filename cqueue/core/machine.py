@@ -81,12 +81,16 @@ _VERBS: Final[dict[type, Callable[[State, Any], Result]]] = {
 
 
 class StateMachine:
-    """The replicated queue. state: the jobs and their queues; sessions, keys: what was done once."""
+    """The replicated queue. state: the jobs and their queues; sessions, keys: what was done once.
+
+    repeated_now: how many operations of the last entry were answered from what was remembered of their keys.
+    """
 
     def __init__(self) -> None:
         self.state = State()
         self.sessions = Sessions()
         self.keys = Keys()
+        self.repeated_now = 0
 
     @property
     def applied_index(self) -> int:
@@ -139,6 +143,7 @@ class StateMachine:
             UnreadableEntry: the entry is not of this format; nothing was changed.
         """
         stamp_ms, session, number, done_below, operations = entry.decode(data)
+        self.repeated_now = 0
         self.state.begin(index, stamp_ms)
         self.state.sweep()
         if session and not self.sessions.accept(session, number, done_below):
@@ -155,6 +160,7 @@ class StateMachine:
         if known is not None:
             if known.fingerprint != keyed.fingerprint:
                 return Refusal("key_reused", f"the key {keyed.key!r} was used for another request")
+            self.repeated_now += 1
             return redeem(self.state, known.receipt)
         weight = keyed.weight
         if not self.keys.has_room(weight):

@@ -22,13 +22,17 @@ PROPOSE_AGAIN_S: Final = 1.0
 
 @dataclass(slots=True)
 class Batch:
-    """One numbered proposal of this session and who waits for it. operations: in entry order."""
+    """One numbered proposal of this session and who waits for it.
+
+    operations: in entry order. begun_s, proposed_s: when it was first proposed, and when last.
+    """
 
     number: int
     data: bytes
     operations: list[Request]
     queries: list[Request]
     epoch: tuple[int, str | None]
+    begun_s: float
     proposed_s: float
     proposals: int = 1
 
@@ -63,7 +67,7 @@ class Batches:
         self._number = number = self._number + 1
         bodies = [request.body for request in operations]
         data = entry.encode(self._session, number, min(self._open, default=number), bodies)
-        self._open[number] = Batch(number, data, operations, queries, self._consensus.epoch, now_s)
+        self._open[number] = Batch(number, data, operations, queries, self._consensus.epoch, now_s, now_s)
         self._consensus.propose(data)
 
     def propose_again(self, now_s: float) -> None:

@@ -102,6 +102,8 @@ class Connection:
             request = self._requests.pop(request_id, None)
             if request is not None:
                 self._replica.cancel(request)
+        elif kind == protocol.REPORT:
+            self._replica.tallies.report(self, body)
         elif kind == protocol.STOP:
             request = self._requests.get(request_id)
             if request is not None:
@@ -145,6 +147,7 @@ class Connection:
         self._poller.unsubscribe(self._descriptor)
         self._socket.close()
         self._inbox.unwritten.discard(self)
+        self._replica.tallies.forget(self)
         for request in self._requests.values():
             if request is not None:
                 self._replica.cancel(request)

@@ -155,14 +155,16 @@ def _consensus(settings: Settings, replica: Replica, clock: Clock, life: int) ->
     restored = None
     if settings.data_dir:
         directory = Path(settings.data_dir)
-        store = SqliteStore(directory, settings.raft_addr or "single", settings.fsync, clock)
-        snapshots = FileSnapshots(directory, sync=settings.fsync != "never")
+        store = SqliteStore(
+            directory, settings.raft_addr or "single", settings.fsync, clock, replica.tallies.journal_synced
+        )
+        snapshots = FileSnapshots(directory, sync=settings.fsync != "never", on_made=replica.tallies.snapshot_made)
         kept = snapshots.load()
         if kept is not None:
             replica.restore(kept[2])
             restored = snapshots.latest
     elif settings.is_cluster:
-        snapshots = FileSnapshots(None, sync=False)
+        snapshots = FileSnapshots(None, sync=False, on_made=replica.tallies.snapshot_made)
     links = LinkSettings(
         settings.cluster_secret,
         clock,

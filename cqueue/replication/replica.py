@@ -38,6 +38,7 @@ from cqueue.replication.errands import Arrivals, Errand
 from cqueue.replication.following import Followers
 from cqueue.replication.orders import Orders
 from cqueue.replication.requests import Reply, Request
+from cqueue.replication.tallies import Tallies
 from cqueue.replication.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Replica:
         start: Start = Child,
     ) -> None:
         self.machine = StateMachine()
+        self.tallies = Tallies()
         self._clock = clock
         self._mode = mode
         self._request_timeout_s = request_timeout_s
@@ -132,6 +134,8 @@ class Replica:
             request.wait_until_s = now_s + wait_ms / 1000
         if kind == protocol.STATUS:
             request.answer(protocol.RESULT, self.index, protocol.encode(self.status()))
+        elif kind == protocol.TALLY:
+            request.answer(protocol.RESULT, self.index, self.tallies.encoded())
         elif kind == protocol.PEEK or (
             kind == protocol.QUERY and self._consensus.is_alone and self._consensus.is_current
         ):
@@ -199,6 +203,7 @@ class Replica:
         if self._batches:
             self._batches.propose_again(now_s)
         self._keep_bounds(now_s)
+        self.tallies.see(self._consensus.epoch)
         if self._consensus.leader_id is not None:
             self._wake(now_s)
             while self._may_propose():
@@ -305,6 +310,7 @@ class Replica:
             for request in batch.operations:
                 self._fail(request, protocol.UNKNOWN, _OUT_OF_SIGHT)
         else:
+            self.tallies.batch_applied(batch, applied.results, self.machine, self._clock.monotonic_s())
             self._give_back_unwanted(batch, applied.results)
             for request, result in zip(batch.operations, applied.results, strict=True):
                 self._settle(request, result)

@@ -157,11 +157,15 @@ class FileSnapshots:
     Args:
         directory: where the file is. None: it has no name and is gone with the process, however that ends.
         sync: a snapshot is on the disk before it counts.
+        on_made: called with the seconds each took to be made.
     """
 
-    def __init__(self, directory: Path | None, *, sync: bool) -> None:
+    def __init__(
+        self, directory: Path | None, *, sync: bool, on_made: Callable[[float], None] = lambda _seconds: None
+    ) -> None:
         self._directory = directory
         self._sync = sync
+        self._on_made = on_made
         self._work: Child | None = None
         self._making = Image(0, 0, 0)
         self._begun_s = 0.0
@@ -271,6 +275,7 @@ class FileSnapshots:
         size = os.fstat(self._part).st_size
         self._replace(self._part, structs.replace(self._making, bytes=size))
         seconds = time.monotonic() - self._begun_s
+        self._on_made(seconds)
         log.info("snapshot_made index=%d bytes=%d seconds=%.2f", self._making.index, size, seconds)
         return self.latest
 

@@ -12,6 +12,7 @@ import fcntl
 import os
 import sqlite3
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -62,13 +63,23 @@ class _Meta(Struct, forbid_unknown_fields=True):
 class SqliteStore:
     """A `Store` in `<directory>/journal.sqlite3`, locked against a second process.
 
+    on_commit: called with the seconds each commit took.
+
     Raises:
         Unusable: the directory cannot be made, read or locked, or holds something damaged; the
             sentence names the file.
     """
 
-    def __init__(self, directory: Path, node_id: str, fsync: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        node_id: str,
+        fsync: str,
+        clock: Clock,
+        on_commit: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
         self._path = directory / FILE_NAME
+        self._on_commit = on_commit
         self._clock = clock
         self._sync_interval_s = SYNC_INTERVAL_S if fsync == "interval" else None
         self._synced_s = clock.monotonic_s()
@@ -207,6 +218,7 @@ class SqliteStore:
 
     def commit(self) -> None:
         """See `Store`."""
+        begun_s = self._clock.monotonic_s()
         self._begin()
         value = msgspec.json.encode(self._meta)
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (1, ?, ?)", (zlib.crc32(value), value))
@@ -215,6 +227,7 @@ class SqliteStore:
             # In WAL mode with synchronous=NORMAL only a checkpoint syncs.
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
             self._synced_s = self._clock.monotonic_s()
+        self._on_commit(self._clock.monotonic_s() - begun_s)
 
     def _begin(self) -> None:
         """Open the round's transaction if it is not, and write what was appended so far into it."""

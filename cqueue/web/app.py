@@ -15,10 +15,11 @@ from werkzeug.routing import BaseConverter, MapAdapter
 
 from cqueue.config import Settings
 from cqueue.errors import CqueueError
-from cqueue.web import backup, cluster, docs, events, members, openapi, problems, stream, ticketing
+from cqueue.web import backup, cluster, docs, events, members, metrics, openapi, problems, stream, ticketing
 from cqueue.web.asking import Desk
 from cqueue.web.auth.access import Access
 from cqueue.web.auth.gate import Gate
+from cqueue.web.counting import Counting
 from cqueue.web.jobs import JobRoutes
 from cqueue.web.link import ReplicaLink
 from cqueue.web.looking import LookRoutes
@@ -70,6 +71,7 @@ def create_app(link: ReplicaLink, settings: Settings, access: Access | None = No
     events.add_routes(app, link)
     stream.add_routes(app, desk, link, message_bytes_max=body_bytes_max, silence_s=settings.stream_silence_s)
     members.add_routes(app, link, body_bytes_max=body_bytes_max)
+    metrics.add_routes(app, desk, link)
     ticketing.add_routes(app, access.tickets)
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=settings.data_dir or None)
     openapi.add_routes(app)
@@ -80,7 +82,7 @@ def create_app(link: ReplicaLink, settings: Settings, access: Access | None = No
     app.register_error_handler(HTTPException, _show_http)
     app.register_error_handler(Exception, _show_unexpected)
     gate = Gate(app, ShortWay(app, job_routes), access)
-    app.wsgi_app = Origins(app, gate, settings.allowed_origins)  # type: ignore[method-assign]
+    app.wsgi_app = Counting(Origins(app, gate, settings.allowed_origins), desk.counts)  # type: ignore[method-assign]
     return app
 
 

@@ -19,6 +19,7 @@ from cqueue.protocol import AWAIT, OPERATE, QUERY, RESULT, encode
 from cqueue.web import body, headers, parameters
 from cqueue.web.auth.principals import principal_of
 from cqueue.web.contract import Call, promises
+from cqueue.web.counting import Counts
 from cqueue.web.link import ReplicaLink
 from cqueue.web.parameters import LookParameters
 from cqueue.web.presence import Presence
@@ -33,9 +34,13 @@ T = TypeVar("T")
 
 
 class Desk:
-    """Over the replica at the other end of `link`. Results come with the log index they reflect."""
+    """Over the replica at the other end of `link`. Results come with the log index they reflect.
+
+    counts: what this worker counts.
+    """
 
     def __init__(self, link: ReplicaLink, *, body_bytes_max: int) -> None:
+        self.counts = Counts(link)
         self._link = link
         self._body_bytes_max = body_bytes_max
 

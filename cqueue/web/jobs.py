@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -122,7 +123,8 @@ class JobRoutes:
         if wait_ms is None:
             wait_ms, more = headers.preferred_wait(environ)
         caller = Presence(environ)
-        dequeued, index = self._desk.operate(environ, dequeue.decode, operation, wait_ms, caller)
+        with self._desk.counts.waiting("http") if wait_ms else nullcontext():
+            dequeued, index = self._desk.operate(environ, dequeue.decode, operation, wait_ms, caller)
         jobs = dequeued.jobs
         if jobs and not caller.is_there() and not headers.has_key(environ):
             self._desk.give_back(jobs)

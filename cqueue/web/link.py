@@ -59,7 +59,7 @@ class ReplicaLink:
 
     waiting: {request_id: (receiver, kind, deadline on the monotonic clock)}; outgoing: frames of this
     turn of the loop; rest: what the last write could not place; unsent_bytes: the size of both.
-    on_drain: called when `drain` is.
+    on_drain: called when `drain` is; on_sweep: called about once a second.
     """
 
     def __init__(self, path: str, *, request_timeout_s: float) -> None:
@@ -79,6 +79,7 @@ class ReplicaLink:
         self._closed = False
         self.draining = False
         self.on_drain: set[Callable[[], None]] = set()
+        self.on_sweep: set[Callable[[], None]] = set()
         self._sweep = self._hub.loop.timer(_SWEEP_S, repeat=_SWEEP_S, ref=False)
         self._sweep.start(self._expire)
         self._connector = gevent.spawn(self._connect)
@@ -124,6 +125,13 @@ class ReplicaLink:
         self._send(request(request_id, kind, body, wait_ms))
         return request_id
 
+    def tell(self, kind: int, body: bytes = b"") -> bool:
+        """Send what has no answer; False: the replica is not there, and it was not sent."""
+        if self._socket is None:
+            return False
+        self._send(request(0, kind, body))
+        return True
+
     def stop(self, request_id: int) -> None:
         """Have a request answered as if its wait were over."""
         if request_id in self._waiting and self._socket is not None:
@@ -132,8 +140,7 @@ class ReplicaLink:
     def drain(self) -> None:
         """Have all waiting dequeues answered now; later ones do not wait."""
         self.draining = True
-        if self._socket is not None:
-            self._send(request(0, DRAIN))
+        self.tell(DRAIN)
         for notice in tuple(self.on_drain):
             notice()
 
@@ -251,6 +258,8 @@ class ReplicaLink:
             self._send(request(request_id, CANCEL))
 
     def _expire(self) -> None:
+        for notice in tuple(self.on_sweep):
+            notice()
         now = time.monotonic()
         # In one go: thousands may wait, and this is most of what a node with nothing to do does for them.
         overdue = [

@@ -106,6 +106,8 @@ class Subscription:
                 self._asked = self._link.post(self, OPERATE, encode(operation), WAIT_MS)
             except CqueueError as error:
                 self._interrupt(Problem.of(error))
+            else:
+                self._desk.counts.wait("websocket", 1)
 
     def note(self, ids: list[int], operation: Operation, outcomes: list[Outcome]) -> None:
         """What came of a verb that the client said of jobs."""
@@ -146,7 +148,7 @@ class Subscription:
 
     def switch(self, reply: Reply) -> None:
         """Jobs, or why there are none."""
-        self._asked = None
+        self._answered()
         _, outcome, index, data = reply
         try:
             if outcome != RESULT:
@@ -160,9 +162,13 @@ class Subscription:
 
     def throw(self, error: CqueueError) -> None:
         """No answer. If jobs were handed out to nobody, their leases run out."""
-        self._asked = None
+        self._answered()
         self._interrupt(Problem.of(error))
         self._go_on()
+
+    def _answered(self) -> None:
+        self._asked = None
+        self._desk.counts.wait("websocket", -1)
 
     def _push(self, jobs: list[Job], index: int) -> None:
         if self._ended and jobs:

@@ -23,6 +23,7 @@ from cqueue.core.operations import Dequeue, Keyed, Operation
 from cqueue.core.queries import Query
 from cqueue.core.results import Dequeued, Found
 from cqueue.replication import snapshots
+from cqueue.replication.tallies import Tallies
 
 _decode_query = msgspec.msgpack.Decoder(Query).decode
 _decode_operation = msgspec.msgpack.Decoder(Operation).decode
@@ -80,6 +81,7 @@ class StandInReplica:
     kinds: list[int] = field(default_factory=list)
     orders: list[protocol.Order] = field(default_factory=list)
     machine: StateMachine = field(default_factory=StateMachine)
+    tallies: Tallies = field(default_factory=Tallies)
     _parked: list[_Parked] = field(default_factory=list)
     _readers: dict[socket.socket, protocol.FrameReader] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -107,6 +109,7 @@ class StandInReplica:
     def reset(self) -> None:
         """An empty queue again, and every wish of the last test forgotten."""
         self.machine = StateMachine()
+        self.tallies = Tallies()
         self._number = 0
         self.silent, self.failure, self.failure_after, self.garbage = False, None, 0, None
         self.status, self.clock_ahead_ms = READY, 0
@@ -159,6 +162,8 @@ class StandInReplica:
         self.kinds.append(kind)
         if kind in {protocol.CANCEL, protocol.DRAIN, protocol.STOP}:
             self._end_waits(kind, request_id)
+        elif kind == protocol.REPORT:
+            self.tallies.report(connection, body)
         elif self.silent:
             return
         elif self.failure is not None and not self.failure_after:
@@ -170,6 +175,8 @@ class StandInReplica:
             self._run_errand(connection, request_id, kind, body)
         elif kind == protocol.STATUS:
             self._send(connection, request_id, protocol.encode(self.status))
+        elif kind == protocol.TALLY:
+            self._send(connection, request_id, self.tallies.encoded())
         else:
             self.failure_after = max(self.failure_after - 1, 0)
             until = time.monotonic() + wait_ms / 1000
@@ -252,4 +259,5 @@ class StandInReplica:
         selector.unregister(connection)
         del self._readers[connection]
         self._parked = [parked for parked in self._parked if parked.connection is not connection]
+        self.tallies.forget(connection)
         connection.close()

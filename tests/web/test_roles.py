@@ -46,6 +46,7 @@ TABLE: Final = """
     GET /queues                    -      -        -        yes    yes      yes
     GET /queues/{name}             -      -        -        yes    yes      yes
     GET /cluster                   -      -        -        yes    yes      yes
+    GET /metrics                   -      -        -        yes    yes      yes
     POST /jobs/{id}/cancel         -      -        -        -      yes      yes
     POST /jobs/cancel              -      -        -        -      yes      yes
     POST /jobs/{id}/redrive        -      -        -        -      yes      yes

@@ -24,6 +24,7 @@ from cqueue.web.auth.jwts import InvalidToken
 from cqueue.web.auth.principals import ANYBODY, Principal, known_principal_of, let_in
 from cqueue.web.auth.routes import AUDITED, OPEN, ROLES_OF, TICKETED, check_role
 from cqueue.web.cluster import placeholders
+from cqueue.web.counting import ROUTE
 from cqueue.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Gate:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Let a request pass, or answer it."""
-        route = self._route(environ)
+        route = environ[ROUTE] = self._route(environ)
         if route in AUDITED:
             start_response = _Audit(environ, route or "", start_response)
         try:

@@ -54,6 +54,7 @@ ROLES_OF: Final[dict[str, Roles]] = {
     "GET /queues": VIEWERS,
     "GET /queues/{name}": VIEWERS,
     "GET /cluster": VIEWERS,
+    "GET /metrics": VIEWERS,
     "POST /jobs/{id}/cancel": OPERATORS,
     "POST /jobs/cancel": OPERATORS,
     "POST /jobs/{id}/redrive": OPERATORS,

@@ -1,0 +1,122 @@
+"""What a node has counted since it started: its replica here, its web workers by their reports.
+
+A worker that dies leaves what it had reported; how many of its consumers waited goes with it. What
+happens to jobs is counted where the request came in, as its batch is applied: each batch is seen
+once, whoever leads, and what a node replays of its journal was no batch of this life. So sums over
+all nodes are right. It changes nothing, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import partial
+from typing import Final
+
+from cqueue import metrics
+from cqueue.core import entry
+from cqueue.core.jobs import CONCLUDED, Job
+from cqueue.core.machine import StateMachine
+from cqueue.core.operations import Keyed, Within
+from cqueue.core.results import Dequeued, Enqueued, Refusal, Result, Settled
+from cqueue.metrics import Series, Tally
+from cqueue.replication.batches import Batch
+
+_COMMIT: Final[Series] = ("cqueue_raft_commit_seconds",)
+_BATCH: Final[Series] = ("cqueue_raft_batch_operations",)
+_WAIT: Final[Series] = ("cqueue_job_wait_seconds",)
+_RUN: Final[Series] = ("cqueue_job_run_seconds",)
+_LEADERS: Final[Series] = ("cqueue_raft_leader_changes_total",)
+_BY_KEY: Final[Series] = ("cqueue_deduplicated_total", "idempotency_key")
+_BY_UNIQUE_KEY: Final[Series] = ("cqueue_deduplicated_total", "unique_key")
+
+Epoch = tuple[int, str | None]
+
+
+class Tallies:
+    """levels: {worker: what is so now in it}. leader: (term, id) of the last leader that was known."""
+
+    def __init__(self) -> None:
+        self._counted = Tally()
+        self._levels: dict[Hashable, dict[Series, int]] = {}
+        self._leader: Epoch | None = None
+        self.journal_synced = partial(self._counted.observe, ("cqueue_journal_sync_seconds",))
+        self.snapshot_made = partial(self._counted.observe, ("cqueue_snapshot_seconds",))
+
+    # -- of workers ------------------------------------------------------------------------------
+
+    def report(self, worker: Hashable, tally: bytes) -> None:
+        """What a worker has counted since it last said so."""
+        told = metrics.decode(tally)
+        self._counted.add(told)
+        self._levels[worker] = told.levels
+
+    def forget(self, worker: Hashable) -> None:
+        """A worker is gone."""
+        self._levels.pop(worker, None)
+
+    def encoded(self) -> bytes:
+        """All of it."""
+        self._counted.levels = {}
+        for levels in self._levels.values():
+            for series, level in levels.items():
+                self._counted.shift(series, level)
+        return metrics.encode(self._counted)
+
+    # -- of the replica --------------------------------------------------------------------------
+
+    def see(self, epoch: Epoch) -> None:
+        """Look who leads. The first leader is no change; the same one in another term is one."""
+        if epoch == self._leader or epoch[1] is None:
+            return
+        if self._leader is not None:
+            self._counted.count(_LEADERS)
+        self._leader = epoch
+
+    def batch_applied(self, batch: Batch, results: list[Result], machine: StateMachine, now_s: float) -> None:
+        """A batch of this node's was applied just now."""
+        counted = self._counted
+        counted.observe(_COMMIT, now_s - batch.begun_s)
+        counted.observe(_BATCH, len(batch.operations))
+        if machine.repeated_now:
+            counted.count(_BY_KEY, machine.repeated_now)
+        for result in results:
+            if isinstance(result, Dequeued):
+                self._count_waits(result.jobs, machine.applied_index)
+            elif isinstance(result, Enqueued) and result.duplicates:
+                counted.count(_BY_UNIQUE_KEY, len(result.duplicates))
+        self._count_runs(machine)
+        if any(_fenced(result) for result in results):
+            self._count_fenced(batch, results)
+
+    def _count_waits(self, jobs: list[Job], index: int) -> None:
+        for job in jobs:
+            extras = job.extras
+            # Another attempt has not waited since its enqueue; a job shown again was not handed out again.
+            if job.attempt != 1 or job.started_index != index:
+                continue
+            if extras is None:
+                self._counted.observe(_WAIT, (job.started_ms - job.created_ms) / 1000)
+            elif not any(change.event == "hand_out" for change in extras.changes):
+                self._counted.observe(_WAIT, (job.started_ms - (extras.run_at_ms or job.created_ms)) / 1000)
+
+    def _count_runs(self, machine: StateMachine) -> None:
+        for job_id in machine.finished_now:
+            job = machine.state.jobs.get(job_id)
+            # The entry was this batch: whatever it concluded, the batch did.
+            if job is not None and job.status == CONCLUDED:
+                self._counted.observe(_RUN, (job.finished_ms - job.started_ms) / 1000)
+
+    def _count_fenced(self, batch: Batch, results: list[Result]) -> None:
+        for operation, result in zip(entry.decode(batch.data)[4], results, strict=True):
+            times = _fenced(result)
+            if times:
+                inner = operation.operation if isinstance(operation, Keyed) else operation
+                inner = inner.operation if isinstance(inner, Within) else inner
+                self._counted.count(("cqueue_fenced_total", type(inner).__name__.lower()), times)
+
+
+def _fenced(result: Result) -> int:
+    """How many jobs it refuses since a lease was lost."""
+    if not isinstance(result, Settled):
+        return 0
+    return sum([outcome.code == "lease_lost" for outcome in result.outcomes if isinstance(outcome, Refusal)])
