@@ -18,6 +18,7 @@ from cqueue import config, refusals
 from cqueue.cli import main
 from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
+from cqueue.metrics import METRICS
 from cqueue.replication import connection, link, loop, transport
 from cqueue.web import backup, body, by_filter, conversation, origins, outbox, server, tls, websocket
 from cqueue.web import cluster as web_cluster
@@ -34,6 +35,7 @@ from cqueue.web.shapes import dequeue, enqueue, fields, filters, job, looking, q
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+METRICS_PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_OURS = {"node_modules", "build", "dist"}
 
@@ -223,6 +225,14 @@ def test_who_may_call_what_is_in_the_table_of_roles() -> None:
         for row in rows_of(section)
     }
     assert told == {route: set(roles) for route, roles in ROLES_OF.items()}
+
+
+def test_every_metric_has_its_row() -> None:
+    """Name, type, labels, and whether it is of the queue or of the node, as in the table of the code."""
+    rows = {row[0].strip("`"): row[1:] for row in rows_of(sections_of(METRICS_PAGE)["The metrics"])}
+    shown = {name: (kind, tuple(re.findall(r"`(\w+)`", labels)), of) for name, (kind, labels, of, *_) in rows.items()}
+    assert shown == {name: (metric.kind, metric.labels, metric.of) for name, metric in METRICS.items()}
+    assert all(len(row) == 5 and all(row[3:]) for row in rows.values())
 
 
 def test_the_limits_of_callers_have_their_figures() -> None:
