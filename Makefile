@@ -77,6 +77,7 @@ scale: $(DEV) ## a million jobs, waiting consumers, failover and the price of sy
 	$(BIN)/python -m benchmarks.fsync
 	$(BIN)/python -m benchmarks.waiting
 	$(BIN)/python -m benchmarks.auth
+	$(BIN)/python -m benchmarks.scrape
 
 soak: $(DEV) ## three nodes under full load for ten minutes; writes scale-results.json
 	$(BIN)/python -m benchmarks.soak

@@ -3,6 +3,7 @@
     million    one million queued jobs: snapshots, restarts, a new node
     failover   from kill -9 of the leader to the next acknowledged write
     fsync      what syncing the journal costs three nodes
+    scrape     a scrape of a million jobs in a thousand queues
     waiting    thousands of consumers that wait, beside consumers that poll
     soak       full load for a long time: is the leader left alone?
 
@@ -41,6 +42,7 @@ TITLES: Final = {
     "failover": "Failover",
     "waiting": "Consumers that wait",
     "auth": "What asking who calls costs",
+    "scrape": "What a scrape costs",
     "soak": "Soak",
 }
 

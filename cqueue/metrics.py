@@ -147,10 +147,14 @@ class Tally(Struct):
 
     def observe(self, series: Series, value: float) -> None:
         """Something happened, with a value."""
+        self.histogram(series).observe(value)
+
+    def histogram(self, series: Series) -> Histogram:
+        """The one of these values, made if there is none yet."""
         histogram = self.histograms.get(series)
         if histogram is None:
             histogram = self.histograms[series] = Histogram.of(series[0])
-        histogram.observe(value)
+        return histogram
 
     def shift(self, series: Series, by: int) -> None:
         """There is more of something now, or less."""
@@ -161,7 +165,7 @@ class Tally(Struct):
         for series, times in other.counts.items():
             self.count(series, times)
         for series, histogram in other.histograms.items():
-            self.histograms.setdefault(series, Histogram.of(series[0])).add(histogram)
+            self.histogram(series).add(histogram)
 
 
 encode = msgspec.msgpack.Encoder().encode

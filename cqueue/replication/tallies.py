@@ -9,7 +9,6 @@ all nodes are right. It changes nothing, and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import partial
 from typing import Final
 
 from cqueue import metrics
@@ -21,10 +20,6 @@ from cqueue.core.results import Dequeued, Enqueued, Refusal, Result, Settled
 from cqueue.metrics import Series, Tally
 from cqueue.replication.batches import Batch
 
-_COMMIT: Final[Series] = ("cqueue_raft_commit_seconds",)
-_BATCH: Final[Series] = ("cqueue_raft_batch_operations",)
-_WAIT: Final[Series] = ("cqueue_job_wait_seconds",)
-_RUN: Final[Series] = ("cqueue_job_run_seconds",)
 _LEADERS: Final[Series] = ("cqueue_raft_leader_changes_total",)
 _BY_KEY: Final[Series] = ("cqueue_deduplicated_total", "idempotency_key")
 _BY_UNIQUE_KEY: Final[Series] = ("cqueue_deduplicated_total", "unique_key")
@@ -39,8 +34,19 @@ class Tallies:
         self._counted = Tally()
         self._levels: dict[Hashable, dict[Series, int]] = {}
         self._leader: Epoch | None = None
-        self.journal_synced = partial(self._counted.observe, ("cqueue_journal_sync_seconds",))
-        self.snapshot_made = partial(self._counted.observe, ("cqueue_snapshot_seconds",))
+        self._commits, self._batches, self._waits, self._runs, journal_syncs, snapshots = (
+            self._counted.histogram((name,))
+            for name in (
+                "cqueue_raft_commit_seconds",
+                "cqueue_raft_batch_operations",
+                "cqueue_job_wait_seconds",
+                "cqueue_job_run_seconds",
+                "cqueue_journal_sync_seconds",
+                "cqueue_snapshot_seconds",
+            )
+        )
+        self.journal_synced = journal_syncs.observe
+        self.snapshot_made = snapshots.observe
 
     # -- of workers ------------------------------------------------------------------------------
 
@@ -74,18 +80,21 @@ class Tallies:
 
     def batch_applied(self, batch: Batch, results: list[Result], machine: StateMachine, now_s: float) -> None:
         """A batch of this node's was applied just now."""
-        counted = self._counted
-        counted.observe(_COMMIT, now_s - batch.begun_s)
-        counted.observe(_BATCH, len(batch.operations))
+        self._commits.observe(now_s - batch.begun_s)
+        self._batches.observe(len(batch.operations))
         if machine.repeated_now:
-            counted.count(_BY_KEY, machine.repeated_now)
+            self._counted.count(_BY_KEY, machine.repeated_now)
+        has_fenced = False
         for result in results:
-            if isinstance(result, Dequeued):
+            if isinstance(result, Settled):
+                has_fenced = has_fenced or _fenced(result) > 0
+            elif isinstance(result, Dequeued):
                 self._count_waits(result.jobs, machine.applied_index)
             elif isinstance(result, Enqueued) and result.duplicates:
-                counted.count(_BY_UNIQUE_KEY, len(result.duplicates))
-        self._count_runs(machine)
-        if any(_fenced(result) for result in results):
+                self._counted.count(_BY_UNIQUE_KEY, len(result.duplicates))
+        if machine.finished_now:
+            self._count_runs(machine)
+        if has_fenced:
             self._count_fenced(batch, results)
 
     def _count_waits(self, jobs: list[Job], index: int) -> None:
@@ -95,16 +104,16 @@ class Tallies:
             if job.attempt != 1 or job.started_index != index:
                 continue
             if extras is None:
-                self._counted.observe(_WAIT, (job.started_ms - job.created_ms) / 1000)
+                self._waits.observe((job.started_ms - job.created_ms) / 1000)
             elif not any(change.event == "hand_out" for change in extras.changes):
-                self._counted.observe(_WAIT, (job.started_ms - (extras.run_at_ms or job.created_ms)) / 1000)
+                self._waits.observe((job.started_ms - (extras.run_at_ms or job.created_ms)) / 1000)
 
     def _count_runs(self, machine: StateMachine) -> None:
         for job_id in machine.finished_now:
             job = machine.state.jobs.get(job_id)
             # The entry was this batch: whatever it concluded, the batch did.
             if job is not None and job.status == CONCLUDED:
-                self._counted.observe(_RUN, (job.finished_ms - job.started_ms) / 1000)
+                self._runs.observe((job.finished_ms - job.started_ms) / 1000)
 
     def _count_fenced(self, batch: Batch, results: list[Result]) -> None:
         for operation, result in zip(entry.decode(batch.data)[4], results, strict=True):

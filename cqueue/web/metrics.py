@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Final
 
 import gevent
 from flask import Response, request
 from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.samples import Sample
 
 import cqueue
 from cqueue import metrics
@@ -37,6 +38,11 @@ QUEUES_AT_A_TIME: Final = 100
 """In one look at the state."""
 SAMPLES_AT_A_TIME: Final = 1_000
 """Written before others get their turn."""
+TURN_S: Final = 0.001
+"""A pause of 0 would let greenlets go on that can, and see none that have something to read by now."""
+
+Samples = tuple[str, Iterable[Sample]]
+"""A metric's name and its samples."""
 
 TOTALS: Final[dict[str, tuple[str, ...]]] = {
     "cqueue_jobs_enqueued_total": queues.EVENTS["enqueued"],
@@ -96,52 +102,57 @@ def _queues(desk: Desk, environ: WSGIEnvironment) -> Iterator[QueueState]:
 
 
 class _Some:
-    """A registry of one family."""
+    """A registry of some samples of one metric."""
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
+    def __init__(self, name: str, samples: list[Sample]) -> None:
+        metric = METRICS[name]
+        self._family = Family(name.removesuffix("_total"), metric.help, metric.kind)
+        self._family.samples = samples
 
     def collect(self) -> Iterable[Family]:
         return (self._family,)
 
 
-def _text(families: Iterable[Family], encode: Callable[[_Some], bytes]) -> Iterator[bytes]:
+def _text(families: Iterable[Samples], encode: Callable[[_Some], bytes]) -> Iterator[bytes]:
     """The text, in parts; between two of them whatever else this worker does has its turn."""
-    for family in families:
-        samples = family.samples
-        for start in range(0, max(len(samples), 1), SAMPLES_AT_A_TIME):
-            family.samples = samples[start : start + SAMPLES_AT_A_TIME]
-            part = encode(_Some(family)).removesuffix(_EOF)
-            # Its two lines of comment belong at its beginning only.
-            yield part.split(b"\n", 2)[2] if start else part
-            gevent.sleep(0)
+    written = 0
+    for name, samples in families:
+        rest = iter(samples)
+        part = list(islice(rest, SAMPLES_AT_A_TIME))
+        text = _part(name, part, encode)
+        while text:
+            yield text
+            written += len(part)
+            if written >= SAMPLES_AT_A_TIME:
+                written = 0
+                gevent.sleep(TURN_S)
+            part = list(islice(rest, SAMPLES_AT_A_TIME))
+            # Two lines of comment belong at the beginning only.
+            text = _part(name, part, encode).split(b"\n", 2)[2] if part else b""
 
 
-def _family(name: str) -> Family:
-    metric = METRICS[name]
-    return Family(name.removesuffix("_total") if metric.kind == "counter" else name, metric.help, metric.kind)
+def _part(name: str, samples: list[Sample], encode: Callable[[_Some], bytes]) -> bytes:
+    return encode(_Some(name, samples)).removesuffix(_EOF)
 
 
-def _simple(name: str, values: Iterable[tuple[tuple[str, ...], float]]) -> Family:
-    """A counter or a gauge. values: (values of its labels, value)."""
-    family, labels = _family(name), METRICS[name].labels
-    for given, value in values:
-        family.add_sample(name, dict(zip(labels, given, strict=True)), value)
-    return family
+# -- samples -------------------------------------------------------------------------------------
 
 
-# -- families ------------------------------------------------------------------------------------
+def _simple(name: str, values: Iterable[tuple[tuple[str, ...], float]]) -> Samples:
+    """Of a counter or a gauge. values: (values of its labels, value)."""
+    labels = METRICS[name].labels
+    return name, (Sample(name, dict(zip(labels, given, strict=True)), value) for given, value in values)
 
 
-def _of_queues(states: list[QueueState], now_ms: int) -> Iterator[Family]:
+def _of_queues(states: list[QueueState], now_ms: int) -> Iterator[Samples]:
     """What the replicated state knows. now_ms: by this node's clock."""
     yield _simple(
-        "cqueue_jobs", [((each.queue, status), jobs) for each in states for status, jobs in each.counts.items()]
+        "cqueue_jobs", (((each.queue, status), jobs) for each in states for status, jobs in each.counts.items())
     )
     for name, events in TOTALS.items():
         yield _simple(name, [((each.queue,), sum(each.totals.get(event, 0) for event in events)) for each in states])
-    yield _simple("cqueue_queue_oldest_job_age_seconds", [((each.queue,), _age_s(each, now_ms)) for each in states])
-    yield _simple("cqueue_queue_paused", [((each.queue,), each.settings.paused) for each in states])
+    yield _simple("cqueue_queue_oldest_job_age_seconds", (((each.queue,), _age_s(each, now_ms)) for each in states))
+    yield _simple("cqueue_queue_paused", (((each.queue,), each.settings.paused) for each in states))
 
 
 def _age_s(state: QueueState, now_ms: int) -> float:
@@ -149,7 +160,7 @@ def _age_s(state: QueueState, now_ms: int) -> float:
     return (max(now_ms, state.now_ms) - state.oldest_ms) / 1000 if state.oldest_ms else 0
 
 
-def _of_node(status: NodeStatus) -> Iterator[Family]:
+def _of_node(status: NodeStatus) -> Iterator[Samples]:
     """What the node says of itself."""
     for name, value in (
         ("cqueue_raft_is_leader", status.role == "leader"),
@@ -178,7 +189,7 @@ _COUNTED: Final = (
 )
 
 
-def _counted(tally: Tally) -> Iterator[Family]:
+def _counted(tally: Tally) -> Iterator[Samples]:
     """What was counted as it happened."""
     for name in _COUNTED:
         metric = METRICS[name]
@@ -192,16 +203,16 @@ def _counted(tally: Tally) -> Iterator[Family]:
             yield _simple(name, sorted(values.items()))
 
 
-def _histograms(name: str, tally: Tally) -> Family:
-    metric, family = METRICS[name], _family(name)
+def _histograms(name: str, tally: Tally) -> Samples:
+    metric = METRICS[name]
     found = {given: metrics.Histogram.of(name) for given in metric.known}
     found |= {series[1:]: histogram for series, histogram in tally.histograms.items() if series[0] == name}
-    bounds = [*map(str, metric.bounds), "+Inf"]
+    samples = []
     for given, histogram in sorted(found.items()):
         labels = dict(zip(metric.labels, given, strict=True))
         so_far = list(accumulate(histogram.counts))
-        for bound, count in zip(bounds, so_far, strict=True):
-            family.add_sample(f"{name}_bucket", labels | {"le": bound}, count)
-        family.add_sample(f"{name}_count", labels, so_far[-1])
-        family.add_sample(f"{name}_sum", labels, histogram.sum)
-    return family
+        for bound, count in zip((*map(str, metric.bounds), "+Inf"), so_far, strict=True):
+            samples.append(Sample(f"{name}_bucket", labels | {"le": bound}, count))
+        samples.append(Sample(f"{name}_count", labels, so_far[-1]))
+        samples.append(Sample(f"{name}_sum", labels, histogram.sum))
+    return name, samples

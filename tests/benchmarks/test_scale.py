@@ -23,12 +23,16 @@ MOMENTS = {
     "auth": ["--repetitions", "1", "--slice-s", "0.02"],
     "fsync": ["--repetitions", "1", "--slice-s", "0.02"],
     "million": ["--jobs", "2000", "--slices", "1"],
+    "scrape": ["--jobs", "10000", "--queues", "10", "--scrapes", "1"],
     "soak": ["--seconds", "1"],
     "waiting": [
         *("--consumers", "20", "--pollers", "20", "--wait-s", "1", "--seconds", "0.2"),
         *("--singles", "2", "--burst", "5"),
     ],
 }
+
+KEEPS_NOTHING = {"scrape"}
+"""Those whose nodes have no data directories."""
 
 
 def given_runs(*figures: Figure) -> Runs:
@@ -42,8 +46,9 @@ def test_a_moment_of_each_long_run_measures_something(tmp_path: Path, name: str)
     """Real processes, and JSON that holds what was found before too."""
     file = tmp_path / "results.json"
     scale.write(Runs({"another": given_runs().runs["failover"]}), file)
+    where = [] if name in KEEPS_NOTHING else ["--dir", str(tmp_path)]
     run = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", *MOMENTS[name], "--dir", str(tmp_path), "--json", str(file)],
+        [sys.executable, "-m", f"benchmarks.{name}", *MOMENTS[name], *where, "--json", str(file)],
         cwd=ROOT,
         capture_output=True,
         text=True,
