@@ -66,7 +66,7 @@ class StandInReplica:
     silent: take requests and answer none of them. failure: answer every request with this outcome,
     once `failure_after` more have been answered as usual.
     garbage: answer every request with these bytes as its result. verdict: of comparisons.
-    clock_ahead_ms: how far log time runs ahead of the wall clock. kinds: of all requests taken in.
+    clock_ahead_ms: how far log time runs ahead of the wall clock. kinds: of all requests taken in, reports aside.
     orders: those of them that were one.
     """
 
@@ -159,11 +159,13 @@ class StandInReplica:
                 return
 
     def _take(self, connection: socket.socket, request_id: int, kind: int, wait_ms: int, body: bytes) -> None:
+        if kind == protocol.REPORT:
+            # It comes when its time has come, whatever a test does.
+            self.tallies.report(connection, body)
+            return
         self.kinds.append(kind)
         if kind in {protocol.CANCEL, protocol.DRAIN, protocol.STOP}:
             self._end_waits(kind, request_id)
-        elif kind == protocol.REPORT:
-            self.tallies.report(connection, body)
         elif self.silent:
             return
         elif self.failure is not None and not self.failure_after:
