@@ -31,6 +31,7 @@ NOT_CALLED = {
     "POST /tickets": "for browsers",
     "GET /events": "not a call",
     "GET /stream": "not a call",
+    "GET /metrics": "for Prometheus",
     "GET /livez": "for load balancers",
     "GET /readyz": "for load balancers",
     "GET /healthz": "for load balancers",
