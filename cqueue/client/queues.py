@@ -23,6 +23,9 @@ class Settings(TypedDict, total=False):
     max_depth: int
     retention_jobs: int
     retention_seconds: float
+    max_in_progress: int
+    rate_per_second: float
+    rate_burst: int
 
 
 _read_queue = reader(Queue)

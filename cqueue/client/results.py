@@ -155,6 +155,9 @@ class QueueSettings(Struct, frozen=True):
     max_depth: int
     retention_jobs: int
     retention_seconds: float
+    max_in_progress: int
+    rate_per_second: float
+    rate_burst: int
 
 
 class Queue(Struct, frozen=True):

@@ -19,7 +19,10 @@ def dequeue(state: State, operation: Dequeue) -> Dequeued:
     handed_out: list[Job] = []
     room = limits.DEQUEUE_PAYLOAD_BYTES_MAX
     for queue in _open_queues(state, operation):
-        jobs = _take(state, queue, operation, operation.count - len(handed_out))
+        count = operation.count - len(handed_out)
+        if queue.is_limited:
+            count = min(count, queue.room(state.now_ms))
+        jobs = _take(state, queue, operation, count)
         fitting = len(jobs)
         for at, job in enumerate(jobs):
             room -= len(job.payload) if job.extras is None else size(job) - limits.JOB_BYTES
@@ -42,11 +45,14 @@ def available(state: State, operation: Dequeue, count_max: int) -> int:
     for queue in _open_queues(state, operation):
         if count >= count_max:
             break
+        wanted = count_max - count
+        if queue.is_limited:
+            wanted = min(wanted, queue.room(state.now_ms))
         if operation.tags:
-            count += len(list(islice(_matching(state, queue, operation), count_max - count)))
+            count += len(list(islice(_matching(state, queue, operation), wanted)))
         else:
-            count += queue.ready.count(operation.types)
-    return min(count, count_max)
+            count += min(queue.ready.count(operation.types), wanted)
+    return count
 
 
 def _open_queues(state: State, operation: Dequeue) -> list[Queue]:

@@ -223,6 +223,23 @@ def _finished_jobs_stand_in_order(machine: StateMachine) -> Iterator[str]:
             yield f"queue {name} is {'not ' if n < 0 else ''}looked at at {due_ms}, against its plan"
 
 
+def _limited_queues_open_again(machine: StateMachine) -> Iterator[str]:
+    """Where a pace leaves no room for a job, the time at which it does is planned, once; it never owes anything."""
+    planned = Counter(machine.state.refills)
+    for queue in machine.state.queues.values():
+        if (queue.pace is not None) != (queue.settings.rate_milli > 0):
+            yield f"queue {queue.name} has {'no ' if queue.pace is None else 'a '}pace, against its settings"
+        if queue.pace is not None and queue.pace.parts < 0:
+            yield f"queue {queue.name} has handed out more than its rate allows"
+        if queue.refill_due_ms != (0 if queue.pace is None else queue.pace.next_ms()):
+            yield f"queue {queue.name} may hand out again at another time than {queue.refill_due_ms}"
+        if queue.refill_due_ms:
+            planned[queue.refill_due_ms, queue.name] -= 1
+    for (due_ms, name), n in planned.items():
+        if n:
+            yield f"queue {name} is {'not ' if n < 0 else ''}opened at {due_ms}, against its plan"
+
+
 def _unique_keys_belong_to_somebody(machine: StateMachine) -> Iterator[str]:
     """A key is taken by a job that says so itself and is in the scope, or for a window that will be over."""
     held_in: dict[str, frozenset[Status]] = {"queued": WAITING, "unfinished": WAITING | {IN_PROGRESS}}
@@ -245,7 +262,7 @@ def _unique_keys_belong_to_somebody(machine: StateMachine) -> Iterator[str]:
 def _the_next_due_is_the_earliest(machine: StateMachine) -> Iterator[str]:
     """Time alone changes something next when the first of all that is due is."""
     state = machine.state
-    due = (state.due, state.expiries, state.retention, state.uniques.windows)
+    due = (state.due, state.expiries, state.retention, state.refills, state.uniques.windows)
     earliest_ms = min((due_ms for each in due for due_ms, _ in each), default=None)
     if machine.next_due_ms() != earliest_ms:
         yield f"the next change is due at {machine.next_due_ms()}, the earliest at {earliest_ms}"
@@ -304,6 +321,7 @@ INVARIANTS: Final[tuple[Callable[[StateMachine], Iterator[str]], ...]] = (
     _histories_are_bounded,
     _queues_are_of_use,
     _finished_jobs_stand_in_order,
+    _limited_queues_open_again,
     _unique_keys_belong_to_somebody,
     _the_next_due_is_the_earliest,
     _all_is_bounded,

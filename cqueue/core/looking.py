@@ -153,6 +153,11 @@ def _explain(state: State, query: Explain) -> Explanation | Refusal:
     else:
         ahead = queue.ready.ahead_of(job)
         reasons.append("behind" if ahead else "next")
+        if 0 < queue.settings.max_in_progress <= queue.counts[IN_PROGRESS]:
+            reasons.append("in_progress_limit")
+        if queue.pace is not None and not queue.pace.room(state.now_ms):
+            reasons.append("rate_limit")
+            until_ms = queue.pace.next_ms()
     if queue.settings.paused and job.status not in FINISHED and job.status != IN_PROGRESS:
         reasons.append("queue_paused")
     return Explanation(job.status, reasons, until_ms, ahead)

@@ -33,7 +33,7 @@ from cqueue.core.settling import settle, settle_within
 from cqueue.core.state import State
 from cqueue.core.uniqueness import Taken, UniqueKeys
 
-SNAPSHOT_FORMAT: Final = 2
+SNAPSHOT_FORMAT: Final = 3
 
 
 class UnreadableSnapshot(Exception):

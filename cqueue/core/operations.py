@@ -170,7 +170,9 @@ class QueueSettings(Struct, array_like=True, frozen=True):
     """What a queue decides for its jobs. max_depth 0: none but the cluster's bound.
 
     priorities: {type: priority}. retention_*: finished jobs leave when there are more of them (at
-    least 1: the one that finished last stays), or when they finished longer ago.
+    least 1: the one that finished last stays), or when they finished longer ago. max_in_progress 0: any
+    number may be held. rate_milli: jobs handed out in 1,000 s, 0: any number; rate_burst: jobs handed out at
+    once after a pause, 0: those of one second, at least one.
     """
 
     paused: bool
@@ -182,6 +184,9 @@ class QueueSettings(Struct, array_like=True, frozen=True):
     max_depth: int
     retention_jobs: int
     retention_ms: int
+    max_in_progress: int
+    rate_milli: int
+    rate_burst: int
 
 
 class SetQueue(Struct, array_like=True, frozen=True, tag=12):
@@ -200,6 +205,9 @@ class SetQueue(Struct, array_like=True, frozen=True, tag=12):
     max_depth: int | None = None
     retention_jobs: int | None = None
     retention_ms: int | None = None
+    max_in_progress: int | None = None
+    rate_milli: int | None = None
+    rate_burst: int | None = None
 
 
 class DropQueue(Struct, array_like=True, frozen=True, tag=13):

@@ -41,7 +41,8 @@ class Places:
 
     live: jobs that are not finished. bytes: what the jobs take, by `size`. due: ends of leases, and
     when scheduled jobs become ready. expiries: when waiting jobs expire. retention: when finished
-    jobs of a queue are looked at.
+    jobs of a queue are looked at. refills: when a queue may hand out again as far as its pace goes.
+    opened_now: queues that this entry let hand out again what stood in them.
     ready_now: what this entry made ready. finished_now: ids that it finished, or forgot.
     entry_token: lease tokens from here on were given by this entry. shown: ids of other jobs that a
     result of this entry shows. feed: hears of every change, where anybody wants to know; it is no
@@ -58,12 +59,14 @@ class Places:
         self.due: Deadlines[int] = Deadlines()
         self.expiries: Deadlines[int] = Deadlines()
         self.retention: Deadlines[str] = Deadlines()
+        self.refills: Deadlines[str] = Deadlines()
         self.uniques = UniqueKeys()
         self.max_jobs = limits.JOBS_MAX_DEFAULT
         self.max_bytes = limits.BYTES_MAX_DEFAULT
         self.live = 0
         self.bytes = 0
         self.ready_now: set[Ready] = set()
+        self.opened_now: set[str] = set()
         self.finished_now: list[int] = []
         self.entry_token = 1
         self.shown: set[int] = set()
@@ -83,6 +86,8 @@ class Places:
             self.shown = set()
         if self.ready_now:
             self.ready_now = set()
+        if self.opened_now:
+            self.opened_now = set()
         if self.finished_now:
             self.finished_now = []
 
@@ -109,6 +114,7 @@ class Places:
         for queue in self.queues.values():
             if queue.retention_due_ms:
                 self.retention.add(queue.retention_due_ms, [queue.name])
+            self.plan_refill(queue)
 
     # -- finding -------------------------------------------------------------------------------------
 
@@ -136,7 +142,9 @@ class Places:
 
     def next_due_ms(self) -> int | None:
         """When the next change by time alone is due (log time), or None; it may be over already."""
-        times = (each.next_ms() for each in (self.due, self.expiries, self.retention, self.uniques.windows))
+        times = (
+            each.next_ms() for each in (self.due, self.expiries, self.retention, self.refills, self.uniques.windows)
+        )
         return min((due_ms for due_ms in times if due_ms is not None), default=None)
 
     # -- remembering ---------------------------------------------------------------------------------
@@ -175,7 +183,25 @@ class Places:
     def drop(self, queue: Queue) -> None:
         """Forget a queue that has no jobs."""
         self.retention.discard(queue.retention_due_ms, queue.name)
+        self.refills.discard(queue.refill_due_ms, queue.name)
         del self.queues[queue.name]
+
+    # -- limits of a queue ---------------------------------------------------------------------------
+
+    def open(self, queue: Queue) -> None:
+        """What is ready in `queue` may be handed out from now on, as it could not before."""
+        if queue.name not in self.opened_now:
+            self.opened_now.add(queue.name)
+            self.ready_now.update((queue.name, kind) for kind in queue.ready.types)
+            self.ready_now.update((queue.name, tag) for tag in queue.ready.tags)
+
+    def plan_refill(self, queue: Queue) -> None:
+        """Look at `queue` again when its pace lets it hand out again, if it does not now."""
+        if queue.refill_due_ms:
+            self.refills.discard(queue.refill_due_ms, queue.name)
+        queue.refill_due_ms = 0 if queue.pace is None else queue.pace.next_ms()
+        if queue.refill_due_ms:
+            self.refills.add(queue.refill_due_ms, [queue.name])
 
     def plan_retention(self, queue: Queue) -> None:
         """Look at the finished jobs of `queue` again when its settings say so.

@@ -14,12 +14,12 @@ def set_queue(state: State, operation: SetQueue) -> QueueState | Refusal:
     if operation.queue not in state.queues and len(state.queues) >= limits.QUEUES_MAX:
         return Refusal("too_many_queues", f"there are {limits.QUEUES_MAX} queues, no more can be made")
     queue = state.queue_of(operation.queue)
-    queue.change(operation)
+    queue.change(operation, state.now_ms)
     state.plan_retention(queue)
+    state.plan_refill(queue)
     if not queue.settings.paused:
-        # It may have been paused until now, with all this in it.
-        state.ready_now.update((queue.name, kind) for kind in queue.ready.types)
-        state.ready_now.update((queue.name, tag) for tag in queue.ready.tags)
+        # It may have been paused until now, or limited, with all this in it.
+        state.open(queue)
     shown = queue_state(state, queue)
     if queue.is_forgettable:
         state.drop(queue)

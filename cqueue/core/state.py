@@ -94,6 +94,9 @@ class State(Places):
         queue.counts[QUEUED] -= len(jobs)
         queue.counts[status] += len(jobs)
         queue.totals["hand_out"] += len(jobs)
+        if queue.pace is not None:
+            queue.pace.spend(len(jobs), now_ms)
+            self.plan_refill(queue)
         self._tell_all("hand_out", jobs)
 
     def extend(self, job: Job, lease_ms: int) -> None:
@@ -192,6 +195,8 @@ class State(Places):
             queue.counts[status] += len(ids)
             queue.totals["conclude"] += len(ids)
             queue.finished.update(dict.fromkeys(ids))
+            if queue.is_limited:
+                self.open(queue)
             self._keep_newest(queue, len(ids))
 
     def end(self, job: Job, event: Event, error: str | None = None, result: bytes | None = None) -> None:
@@ -239,6 +244,8 @@ class State(Places):
             self.end(self.jobs[job_id], "expire")
         for name in self.retention.take_due(now_ms, 1):
             self._retain(self.queues[name])
+        for name in self.refills.take_due(now_ms, count_max):
+            self._refill(self.queues[name])
         self.uniques.sweep(now_ms, count_max)
 
     # -- parts of moves ------------------------------------------------------------------------------
@@ -252,11 +259,19 @@ class State(Places):
             job.due_ms = 0
         if job.status in WAITING:
             self._leave_wait(job, queue, to)
+        elif job.status == IN_PROGRESS and queue.is_limited:
+            self.open(queue)
         queue.counts[job.status] -= 1
         queue.counts[to] += 1
         queue.totals[event] += 1
         job.status = to
         return queue
+
+    def _refill(self, queue: Queue) -> None:
+        if queue.pace is not None:
+            queue.pace.spend(0, self.now_ms)
+            self.plan_refill(queue)
+            self.open(queue)
 
     def _clear_progress(self, extras: Extras) -> None:
         self.bytes -= len(extras.note or "")

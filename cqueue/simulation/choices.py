@@ -176,6 +176,10 @@ class Choices:
                 SetQueue(self._queue(), paused=chance.random() < 0.3),  # noqa: PLR2004
                 SetQueue(self._queue(), retention_jobs=chance.choice((2, 20)), max_attempts=chance.choice((1, 5))),
                 SetQueue("b", max_depth=chance.choice((0, 5)), require_lease_token=chance.random() < 0.5),  # noqa: PLR2004
+                SetQueue(self._queue(), max_in_progress=chance.choice((0, 0, 1, 4))),
+                SetQueue(
+                    self._queue(), rate_milli=chance.choice((0, 0, 500, 20_000)), rate_burst=chance.choice((0, 3))
+                ),
                 SetQueue(UNUSED, paused=True),
                 DropQueue(chance.choice((UNUSED, *QUEUES))),
             )

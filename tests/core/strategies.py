@@ -86,6 +86,9 @@ set_queues = st.builds(
     st.sampled_from([None, 0, 4]),
     st.sampled_from([None, None, 1, 2, 100_000]),
     st.sampled_from([None, 1_000, 604_800_000]),
+    st.sampled_from([None, 0, 1, 2]),
+    st.sampled_from([None, None, 0, 300, 1_500]),
+    st.sampled_from([None, 0, 1, 3]),
 )
 about_queues = st.one_of(
     set_queues,

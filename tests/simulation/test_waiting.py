@@ -8,7 +8,17 @@ from __future__ import annotations
 import pytest
 
 from cqueue.core.feed import Wanted
-from cqueue.core.operations import Dequeue, Fail, FailedAttempt, Held, Operation, Release
+from cqueue.core.operations import (
+    Conclude,
+    Conclusion,
+    Dequeue,
+    Fail,
+    FailedAttempt,
+    Held,
+    Operation,
+    Release,
+    SetQueue,
+)
 from cqueue.core.results import Dequeued
 from cqueue.protocol import FOLLOW, RESULT, encode
 from cqueue.simulation.cluster import Setup
@@ -50,6 +60,29 @@ def test_a_job_reaches_who_waits_without_the_help_of_a_heartbeat(nodes: int) -> 
     stage.run(1.0)
     ask(stage, there, Fail([FailedAttempt(2, retry_in_ms=0)]))
     stage.promise("a failed job is delivered", lambda: is_done(consumers[2]), SOON_S)
+    assert stage.broken == []
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_job_reaches_who_waits_as_soon_as_a_limit_lets_it_go(nodes: int) -> None:
+    """When another one is concluded, or when time has come; nothing is enqueued meanwhile."""
+    stage = Stage(1, Setup(nodes))
+    stage.open()
+    here, there = stage.ids[-1], stage.ids[0]
+    limited = ask(stage, there, SetQueue("default", max_in_progress=1, rate_milli=500, rate_burst=2))
+    stage.reach(lambda: is_done(limited))
+    for _ in range(3):
+        stage.write(there)
+    consumers = [ask(stage, here, Dequeue(1), WAIT_MS) for _ in range(3)]
+    stage.reach(lambda: is_done(consumers[0]))
+    stage.run(0.2)
+    ask(stage, there, Conclude([Conclusion(1)]))
+    stage.promise("there is room for a job, and it is delivered", lambda: is_done(consumers[1]), SOON_S)
+    concluded = ask(stage, there, Conclude([Conclusion(2)]))
+    stage.reach(lambda: is_done(concluded))
+    stage.run(1.5)
+    assert not is_done(consumers[2])
+    stage.promise("it is time for a job, and it is delivered", lambda: is_done(consumers[2]), 0.5)
     assert stage.broken == []
 
 

@@ -22,6 +22,9 @@ DEFAULTS = {
     "max_depth": 0,
     "retention_jobs": 100_000,
     "retention_seconds": 604_800,
+    "max_in_progress": 0,
+    "rate_per_second": 0,
+    "rate_burst": 0,
 }
 
 
@@ -87,6 +90,9 @@ def test_totals_count_what_happened(web: Web, replica: StandInReplica) -> None:
         ({"priorities": {}}, {"priorities": {}}),
         ({"max_depth": 5, "retention_jobs": 1}, {"max_depth": 5, "retention_jobs": 1}),
         ({"retention_seconds": 0.5}, {"retention_seconds": 0.5}),
+        ({"max_in_progress": 3, "rate_burst": 7}, {"max_in_progress": 3, "rate_burst": 7}),
+        ({"rate_per_second": 0.001}, {"rate_per_second": 0.001}),
+        ({"rate_per_second": 1_000_000}, {"rate_per_second": 1_000_000}),
         ({}, {}),
     ],
 )
@@ -115,6 +121,21 @@ def test_a_paused_queue_hands_out_nothing_until_it_is_resumed(web: Web) -> None:
     assert web.send("GET", "/jobs/1/explain").json["reasons"] == ["next", "queue_paused"]
     assert web.send("POST", "/queues/mail/resume", {}).json["paused"] is False
     assert web.send("POST", "/jobs/dequeue", {"queue": "mail"}).json["id"] == 1
+
+
+def test_a_limited_queue_hands_out_what_its_limits_leave(web: Web, replica: StandInReplica) -> None:
+    """And says which of them holds a job up, and until when."""
+    web.send("PATCH", "/queues/mail", {"max_in_progress": 2, "rate_per_second": 0.5, "rate_burst": 2})
+    web.given_jobs(3, queue="mail")
+    dequeue = ("POST", "/jobs/dequeue", {"queue": "mail", "count": 3})
+    assert [job["id"] for job in web.send(*dequeue).json["jobs"]] == [1, 2]
+    explained = web.send("GET", "/jobs/3/explain").json
+    assert explained["reasons"] == ["next", "in_progress_limit", "rate_limit"]
+    assert explained["until"] > web.send("GET", "/jobs/3").json["created_at"]
+    web.send("POST", "/jobs/1/conclude")
+    assert web.send(*dequeue).json["jobs"] == []
+    replica.clock_ahead_ms += 2_000
+    assert [job["id"] for job in web.send(*dequeue).json["jobs"]] == [3]
 
 
 def test_a_purge_takes_what_waits_unless_told_otherwise(web: Web) -> None:

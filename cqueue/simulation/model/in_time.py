@@ -20,6 +20,8 @@ class InTime(Records):
         for job in due(self.jobs_of(None, *WAITING), "expires_ms", self.now_ms, "id"):
             self.finish(job, "expire", "EXPIRED")
         self.retain()
+        for queue in due(self.queues, "refill_ms", self.now_ms, "name"):
+            queue["refill_ms"] = None
         over = due(self.taken, "until_ms", self.now_ms, "queue", "key")
         self.taken = [key for key in self.taken if key not in over]
 
@@ -54,5 +56,6 @@ class InTime(Records):
         times = [job["due_ms"] for job in self.jobs if job["due_ms"]]
         times += [job["expires_ms"] for job in self.jobs if job["expires_ms"] and job["status"] in WAITING]
         times += [queue["look_ms"] for queue in self.queues if queue["look_ms"] is not None]
+        times += [queue["refill_ms"] for queue in self.queues if queue["refill_ms"] is not None]
         times += [key["until_ms"] for key in self.taken if key["until_ms"] is not None]
         return min(times, default=None)

@@ -197,6 +197,8 @@ class Lifecycle(InTime):
             job["started_index"] = self.index
             job.update(percent=None, note=None, progress_ms=0)
             self.happens(job, "hand_out", "IN_PROGRESS")
+            queue = self.queue(job["queue"])
+            self.put_into_bucket(queue, self.bucket(queue) - 1)
             self.let_go_of_key(job)
             answer.append(show_job(job))
         return answer
@@ -212,7 +214,7 @@ class Lifecycle(InTime):
                 and (operation.types is None or job["type"] in operation.types)
                 and has_tags(job, operation.tags)
             ]
-            if fitting and not self.settings(name)["paused"]:
+            if fitting and not self.settings(name)["paused"] and self.has_room(name):
                 return min(fitting, key=lambda job: (job["priority"], job["id"]))
         return None
 
@@ -348,7 +350,9 @@ class Lifecycle(InTime):
             return {"code": "too_many_queues"}
         queue = self.queue(operation.queue)
         named = {name: getattr(operation, name) for name in SETTINGS}
+        may_go = self.bucket(queue) if queue["rate_milli"] else None
         queue.update({name: value for name, value in named.items() if value is not None})
+        self.put_into_bucket(queue, self.bucket(queue) if may_go is None else may_go)
         self.plan_look(queue)
         shown = show_queue(self, operation.queue)
         self.forget_unused_queues()

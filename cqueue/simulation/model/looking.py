@@ -207,6 +207,12 @@ def _explain(model: Records, job: Words) -> Words:
         rank = (job["priority"], job["id"])
         ahead = len([o for o in model.jobs_of(job["queue"], "QUEUED") if (o["priority"], o["id"]) < rank])
         reasons = ["behind" if ahead else "next"]
+        queue = model.queue(job["queue"])
+        if 0 < queue["max_in_progress"] <= len(model.jobs_of(queue["name"], "IN_PROGRESS")):
+            reasons.append("in_progress_limit")
+        if queue["rate_milli"] and model.bucket(queue) < 1:
+            reasons.append("rate_limit")
+            until_ms = queue["refill_ms"]
     if status in WAITING and model.settings(job["queue"])["paused"]:
         reasons.append("queue_paused")
     return {"status": status, "reasons": reasons, "until_ms": until_ms, "ahead": ahead}

@@ -6,6 +6,8 @@ Here is what becomes of one job; who asks for it, and whether it may be, is deci
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from fractions import Fraction
+from math import ceil
 from typing import Any, Final
 
 from cqueue.core import limits
@@ -146,7 +148,8 @@ class Records:
         for queue in self.queues:
             if queue["name"] == name:
                 return queue
-        self.queues.append({"name": name, "events": [], "look_ms": None, **default_settings()})
+        self.queues.append({"name": name, "events": [], "look_ms": None, "bucket": None, "refill_ms": None})
+        self.queues[-1].update(default_settings())
         return self.queues[-1]
 
     def has_queue(self, name: str) -> bool:
@@ -156,6 +159,29 @@ class Records:
     def settings(self, name: str) -> Words:
         """What the queue says, or would say if there were one."""
         return self.queue(name) if self.has_queue(name) else default_settings()
+
+    def has_room(self, name: str) -> bool:
+        """Whether the queue may hand out one job more."""
+        queue = self.queue(name)
+        held = len(self.jobs_of(name, "IN_PROGRESS"))
+        return not 0 < queue["max_in_progress"] <= held and not (queue["rate_milli"] and self.bucket(queue) < 1)
+
+    def bucket(self, queue: Words) -> Fraction:
+        """Jobs that the queue's rate lets it hand out at once."""
+        burst = queue["rate_burst"] or max(1, queue["rate_milli"] // 1_000)
+        if queue["bucket"] is None:
+            return Fraction(burst)
+        since_ms, jobs = queue["bucket"]
+        come = Fraction((self.now_ms - since_ms) * queue["rate_milli"], 1_000_000)
+        return Fraction(min(burst, jobs + come))
+
+    def put_into_bucket(self, queue: Words, jobs: Fraction) -> None:
+        """So many may be handed out at once from now on; when there is none, one may be a while later."""
+        queue["bucket"] = queue["refill_ms"] = None
+        if queue["rate_milli"]:
+            queue["bucket"] = self.now_ms, jobs
+            missing = 1 - self.bucket(queue)
+            queue["refill_ms"] = self.now_ms + ceil(missing * 1_000_000 / queue["rate_milli"]) if missing > 0 else None
 
     def forget_unused_queues(self) -> None:
         """Those that have no jobs, and for which nothing was set."""
@@ -180,6 +206,9 @@ def default_settings() -> Words:
         "max_depth": 0,
         "retention_jobs": limits.RETENTION_JOBS_DEFAULT,
         "retention_ms": limits.RETENTION_MS_DEFAULT,
+        "max_in_progress": 0,
+        "rate_milli": 0,
+        "rate_burst": 0,
     }
 
 

@@ -15,7 +15,9 @@ from cqueue.web import body
 from cqueue.web.shapes import fields
 
 COUNT_MAX: Final = 1_000_000_000
-"""Of `max_depth` and `retention_jobs`: beyond what any cluster holds."""
+"""Of `max_depth`, `max_in_progress` and `retention_jobs`: beyond what any cluster holds."""
+RATE_MAX: Final = 1_000_000
+BURST_MAX: Final = 1_000_000
 
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "enqueued": ("enqueue",),
@@ -60,6 +62,9 @@ class QueueBody(Struct, forbid_unknown_fields=True):
     retention_seconds: (
         Annotated[float, Meta(ge=0, le=limits.RETENTION_MS_MAX // 1000, examples=[604_800])] | UnsetType
     ) = UNSET
+    max_in_progress: Annotated[int, Meta(ge=0, le=COUNT_MAX, examples=[0])] | UnsetType = UNSET
+    rate_per_second: Annotated[float, Meta(ge=0, le=RATE_MAX, examples=[0])] | UnsetType = UNSET
+    rate_burst: Annotated[int, Meta(ge=0, le=BURST_MAX, examples=[0])] | UnsetType = UNSET
 
 
 _decode_body = msgspec.json.Decoder(QueueBody).decode
@@ -79,7 +84,17 @@ def operation_of(data: bytes, queue: str) -> SetQueue:
         None if said.max_depth is UNSET else said.max_depth,
         None if said.retention_jobs is UNSET else said.retention_jobs,
         None if said.retention_seconds is UNSET else fields.ms(said.retention_seconds),
+        None if said.max_in_progress is UNSET else said.max_in_progress,
+        None if said.rate_per_second is UNSET else _rate_milli(said.rate_per_second),
+        None if said.rate_burst is UNSET else said.rate_burst,
     )
+
+
+def _rate_milli(said: float) -> int:
+    rate_milli = round(said * 1_000)
+    if said and not rate_milli:
+        raise body.invalid_field("/rate_per_second", "expected 0, or at least 0.001")
+    return rate_milli
 
 
 def _priorities(said: dict[str, int]) -> dict[str, int]:
@@ -107,6 +122,9 @@ class SettingsAnswer(Struct):
     max_depth: fields.Count
     retention_jobs: fields.Count
     retention_seconds: fields.ShownSeconds
+    max_in_progress: fields.Count
+    rate_per_second: Annotated[float, Meta(ge=0, examples=[0])]
+    rate_burst: fields.Count
 
 
 class QueueAnswer(Struct, omit_defaults=True):
@@ -162,6 +180,9 @@ def _answer_of(state: QueueState, now_ms: int) -> QueueAnswer:
             settings.max_depth,
             settings.retention_jobs,
             fields.shown_seconds(settings.retention_ms),
+            settings.max_in_progress,
+            settings.rate_milli / 1_000,
+            settings.rate_burst,
         ),
         state.counts,
         sum(count for status, count in state.counts.items() if status in WAITING),
