@@ -70,7 +70,7 @@ faults: $(DEV) ## real nodes under kill -9, SIGSTOP and cut links for a minute; 
 churn: $(DEV) ## consumers that hang up and are killed, and leaders that change, for ten minutes: CHURN_SECONDS=600
 	CHURN_SECONDS=$(CHURN_SECONDS) $(BIN)/pytest -s tests/cluster/test_churn.py
 
-scale: $(DEV) ## a million jobs, waiting consumers, failover and the price of syncing; writes scale-results.json
+scale: $(DEV) ## a million jobs, waiting consumers, failover, overload and the price of syncing; writes scale-results.json
 	$(BIN)/python -m benchmarks.depth
 	$(BIN)/python -m benchmarks.million
 	$(BIN)/python -m benchmarks.failover
@@ -78,6 +78,7 @@ scale: $(DEV) ## a million jobs, waiting consumers, failover and the price of sy
 	$(BIN)/python -m benchmarks.waiting
 	$(BIN)/python -m benchmarks.auth
 	$(BIN)/python -m benchmarks.scrape
+	$(BIN)/python -m benchmarks.overload
 
 soak: $(DEV) ## three nodes under full load for ten minutes; writes scale-results.json
 	$(BIN)/python -m benchmarks.soak

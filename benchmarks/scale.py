@@ -5,6 +5,7 @@
     fsync      what syncing the journal costs three nodes
     scrape     a scrape of a million jobs in a thousand queues
     waiting    thousands of consumers that wait, beside consumers that poll
+    overload   three times what nodes can do: what is done of it?
     soak       full load for a long time: is the leader left alone?
 
 Each is a command, `python -m benchmarks.million` and so on, and keeps what it found in one file
@@ -43,6 +44,7 @@ TITLES: Final = {
     "waiting": "Consumers that wait",
     "auth": "What asking who calls costs",
     "scrape": "What a scrape costs",
+    "overload": "Overload",
     "soak": "Soak",
 }
 

@@ -119,6 +119,24 @@ class Settings:
         "Origins whose pages may call this node from a browser, such as https://app.example, comma-separated; *: all.",
         metavar="ORIGIN,...",
     )
+    waiting_max: int = _setting(
+        10_000,
+        "Consumers and looks that may wait on this node; one more gets 503.",
+        low=1,
+        high=1_000_000,
+    )
+    overload_ms: int = _setting(
+        250,
+        "How far behind this node may be, in ms, before it answers new work 503; 0: for ever.",
+        low=0,
+        high=60_000,
+    )
+    read_timeout_s: int = _setting(
+        10,
+        "Seconds a client may take to send the head of a request, and its body, which gets more time as it comes.",
+        low=1,
+        high=300,
+    )
     connections_max: int = _setting(10_000, "Open HTTP connections per web process.", low=1, high=1_000_000)
     stream_silence_s: int = _setting(
         20,

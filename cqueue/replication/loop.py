@@ -107,6 +107,7 @@ def prepare(settings: Settings, listener: socket.socket, clock: Clock) -> tuple[
         request_timeout_s=settings.request_timeout_s,
         bounds=(settings.max_jobs, settings.max_bytes),
         events_max=settings.events_max,
+        waiting_max=settings.waiting_max,
     )
     consensus = _consensus(settings, replica, clock, session)
     replica.attach(consensus)

@@ -72,6 +72,7 @@ class Replica:
         request_timeout_s: how long a request may take.
         bounds: how many jobs and bytes the cluster shall take in while this node leads.
         events_max: how many of the newest changes are kept for those who follow them; 0: none.
+        waiting_max: how many may wait for a job, or for the end of one.
         start: starts what is computed beside the loop.
     """
 
@@ -84,6 +85,7 @@ class Replica:
         request_timeout_s: float,
         bounds: tuple[int, int] = (limits.JOBS_MAX_DEFAULT, limits.BYTES_MAX_DEFAULT),
         events_max: int = 0,
+        waiting_max: int = 10_000,
         start: Start = Child,
     ) -> None:
         self.machine = StateMachine()
@@ -94,7 +96,7 @@ class Replica:
         self._consensus: Consensus
         self._arrived: deque[Request] = deque()
         self._deadlines: deque[Request] = deque()
-        self._waiting = Waiting()
+        self._waiting = Waiting(waiting_max)
         self._wait_ends: list[tuple[float, Request]] = []
         self._batches = Batches(session)
         self._request_number = 0
@@ -351,7 +353,8 @@ class Replica:
         found_nothing = isinstance(result, Dequeued) and not result.jobs
         if found_nothing and not request.done and request.wait_until_s > self._clock.monotonic_s():
             request.empty_index = self.index
-            self._waiting.park(request)
+            if self._waiting.admits(request, self.index):
+                self._waiting.park(request)
         else:
             self._answer_result(request, result)
 
@@ -384,7 +387,8 @@ class Replica:
             and isinstance(result, Found)
             and result.job.status not in FINISHED
         ):
-            self._waiting.watch(request, result.job.id)
+            if self._waiting.admits(request, self.index):
+                self._waiting.watch(request, result.job.id)
         else:
             self._answer_result(request, result)
 

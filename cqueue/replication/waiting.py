@@ -13,9 +13,11 @@ from typing import Final
 
 import msgspec
 
+from cqueue import protocol
 from cqueue.core.machine import StateMachine
 from cqueue.core.operations import Dequeue, Keyed, Operation
 from cqueue.core.places import Ready
+from cqueue.protocol import Failure
 from cqueue.replication.requests import Request
 
 Wish = tuple[tuple[str, ...], tuple[str, ...] | None, tuple[tuple[str, str], ...]]
@@ -27,6 +29,7 @@ Place = tuple[str, str | tuple[str, str] | None]
 _PLACES_MAX: Final = 64
 """Places of one group; one that names more queues and types than that is found by its queues alone."""
 
+_TOO_MANY: Final = protocol.encode(Failure("too_many_waiting", "as many wait on this node as may: --waiting-max", 5))
 _decode_operation = msgspec.msgpack.Decoder(Operation).decode
 
 
@@ -57,13 +60,11 @@ def _places(wish: Wish) -> list[Place]:
 class Waiting:
     """groups: {wish: group}, none of nobody. group_of: the group of each dequeue that is parked or woken.
 
-    found_by: {place: its groups}. to_look_at: groups in which somebody may find something by now. In each
-    other one there is a job for nobody but those who are woken; it need not be looked at, so that a round
-    costs what has happened, not who waits.
     watched: {job id: looks that wait for its end}; job_of: the other way round.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._groups: dict[Wish, _Group] = {}
         self._group_of: dict[Request, _Group] = {}
         self._found_by: dict[Place, dict[_Group, None]] = {}
@@ -76,6 +77,13 @@ class Waiting:
         for group in self._groups.values():
             yield from group.parked
         yield from self._job_of
+
+    def admits(self, request: Request, index: int) -> bool:
+        """Whether one more may wait; else that is its answer."""
+        if len(self._group_of) + len(self._job_of) < self._limit:
+            return True
+        request.answer(protocol.UNAVAILABLE, index, _TOO_MANY)
+        return False
 
     # -- dequeues ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _NO_CONTENT: Final = 204
 _JSON: Final = ("Content-Type", "application/json")
-_STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
+STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
 class _Response(Response):
@@ -38,7 +38,7 @@ class Answer:
         self, status: int, body: bytes, index: int | None = None, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         self.on_lost: Callable[[], None] | None = None
-        self._status = _STATUS_LINES[status]
+        self._status = STATUS_LINES[status]
         self._headers = [*headers]
         self._body = body
         if index is not None:

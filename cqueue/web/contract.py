@@ -30,11 +30,18 @@ EVERY: Final = ("method_not_allowed", "internal")
 """Of any call. 405: a path with another value in it may be another route's."""
 GATE: Final = ("unauthenticated", "invalid_token", "insufficient_scope", "too_many_failures")
 """Of any call but those that nobody is asked for: see `cqueue.web.auth.routes`."""
-BODY: Final = ("invalid_json", "body_too_large", "unsupported_media_type", "invalid_field", "origin_not_allowed")
+BODY: Final = (
+    "invalid_json",
+    "body_too_large",
+    "unsupported_media_type",
+    "invalid_field",
+    "origin_not_allowed",
+    "too_slow",
+)
 """Of a call that may change something: what it says, and whose page it comes from."""
 REPLICA: Final = ("not_ready",)
-LOOK: Final = (*REPLICA, "no_leader", "index_not_reached", "invalid_field")
-CHANGE: Final = (*BODY, *REPLICA, "no_leader", "outcome_unknown")
+LOOK: Final = (*REPLICA, "overloaded", "no_leader", "index_not_reached", "invalid_field")
+CHANGE: Final = (*BODY, *REPLICA, "overloaded", "no_leader", "outcome_unknown")
 KEY: Final = ("key_reused", "keys_full")
 JOB: Final = ("not_found", "gone")
 ORDER: Final = (*REPLICA, "no_leader", "outcome_unknown", "invalid_field", "no_cluster", "change_in_progress")

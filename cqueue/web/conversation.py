@@ -143,6 +143,7 @@ class Conversation:
             raise Refused(f"there is no {message.do!r}", code="unknown_verb")
         self._open += 1
         try:
+            self._link.check_load(holds=message.do != "enqueue")
             operation, answered = self._operation(message)
             asked = _Asked(partial(self._on_reply, message, answered), partial(self._on_error, message))
             self._link.post(asked, OPERATE, encode(operation))

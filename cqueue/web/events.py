@@ -68,7 +68,7 @@ EVENTS: Final = Call(
     "follow_events",
     "Every change of every job, in the order of the log, as it happens.",
     {200: Gives("the events, until the client leaves or the node stops", (EventAnswer,), (), (CONTENT_TYPE,))},
-    (*REPLICA, "invalid_field", "events_off", "events_gone", "too_many_followers"),
+    (*REPLICA, "overloaded", "invalid_field", "events_off", "events_gone", "too_many_followers"),
     query=EventsParameters,
     headers=EventsHeaders,
 )

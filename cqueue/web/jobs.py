@@ -56,6 +56,7 @@ DEQUEUE: Final = changing(
         ),
         204: Gives("without `count`: there is no job", (), (INDEX, WAITED)),
     },
+    "too_many_waiting",
     says=(dequeue.Body,),
     headers=DequeueHeaders,
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
@@ -23,6 +24,7 @@ from gevent.hub import Waiter
 from cqueue.errors import CqueueError, OutcomeUnknown, Unavailable
 from cqueue.protocol import CANCEL, DRAIN, OPERATE, ORDER, STOP, FrameError, FrameReader, parse_reply, request
 from cqueue.web.presence import Presence
+from cqueue.web.problems import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,12 @@ class Receiver(Protocol):
 READ_BYTES: Final = 256 * 1024
 UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Beyond this much that the replica has not taken off our hands, requests get `Unavailable`."""
+REQUESTS_MIN: Final = 100
+"""With fewer on their way, a node is not overloaded, however long they take."""
+HELD_FACTOR: Final = 4
+"""What consumers say of jobs they hold is refused when the node is so many times further behind than for new work."""
+OVERLOADED_RETRY_S: Final = KINDS["overloaded"].retry_after_s or 0
+OVERLOADED: Final = "this node has more to do than it does in time"
 DEADLINE_MARGIN_S: Final = 2.0
 """The replica answers in time by itself; this end only makes sure that nothing waits for ever."""
 RECONNECT_S_MIN: Final = 0.02
@@ -59,11 +67,18 @@ class ReplicaLink:
 
     waiting: {request_id: (receiver, kind, deadline on the monotonic clock)}; outgoing: frames of this
     turn of the loop; rest: what the last write could not place; unsent_bytes: the size of both.
-    on_drain: called when `drain` is; on_sweep: called about once a second.
+    prompt: (request_id, sent at) of those that do not wait for anything to happen, oldest first; the
+    first is not answered yet. on_drain: called when `drain` is; on_sweep: called about once a second.
+
+    Args:
+        path: of the replica's socket.
+        request_timeout_s: how long the replica takes at most.
+        overload_ms: how long the oldest may be on its way before new work is refused; 0: for ever.
     """
 
-    def __init__(self, path: str, *, request_timeout_s: float) -> None:
+    def __init__(self, path: str, *, request_timeout_s: float, overload_ms: int = 0) -> None:
         self._path = path
+        self._overload_s = overload_ms / 1000
         self._deadline_s = request_timeout_s + DEADLINE_MARGIN_S
         self._hub = gevent.get_hub()
         self._socket: Any = None
@@ -71,6 +86,7 @@ class ReplicaLink:
         self._reader = FrameReader()
         self._received = memoryview(bytearray(READ_BYTES))
         self._waiting: dict[int, tuple[Receiver, int, float]] = {}
+        self._prompt: deque[tuple[int, float]] = deque()
         self._outgoing: list[bytes] = []
         self._rest = memoryview(b"")
         self._unsent_bytes = 0
@@ -121,7 +137,11 @@ class ReplicaLink:
         if self.draining:
             wait_ms = 0
         self._last_id = request_id = self._last_id + 1 if self._last_id < _REQUEST_ID_MAX else 1
-        self._waiting[request_id] = (receiver, kind, time.monotonic() + self._deadline_s + wait_ms / 1000)
+        now_s = time.monotonic()
+        self._waiting[request_id] = (receiver, kind, now_s + self._deadline_s + wait_ms / 1000)
+        if not wait_ms:
+            self._forget_answered()
+            self._prompt.append((request_id, now_s))
         self._send(request(request_id, kind, body, wait_ms))
         return request_id
 
@@ -136,6 +156,23 @@ class ReplicaLink:
         """Have a request answered as if its wait were over."""
         if request_id in self._waiting and self._socket is not None:
             self._send(request(request_id, STOP))
+
+    def is_behind(self, factor: int = 1) -> bool:
+        """Whether more has been asked for than is done in time, or in `factor` times that."""
+        if not self._overload_s:
+            return False
+        self._forget_answered()
+        prompt = self._prompt
+        return len(prompt) >= REQUESTS_MIN and prompt[0][1] < time.monotonic() - factor * self._overload_s
+
+    def check_load(self, *, holds: bool = False) -> None:
+        """Refuse work that this node cannot do in time; holds: it is about jobs that a consumer holds.
+
+        Raises:
+            Unavailable: it has too much to do.
+        """
+        if self.is_behind(HELD_FACTOR if holds else 1):
+            raise Unavailable(OVERLOADED, code="overloaded", retry_after_s=OVERLOADED_RETRY_S)
 
     def drain(self) -> None:
         """Have all waiting dequeues answered now; later ones do not wait."""
@@ -250,6 +287,11 @@ class ReplicaLink:
                     waits[0].switch(reply)
         except FrameError as error:
             self._drop(f"the replica sent {error}")
+
+    def _forget_answered(self) -> None:
+        prompt, waiting = self._prompt, self._waiting
+        while prompt and prompt[0][0] not in waiting:
+            prompt.popleft()
 
     # -- requests nobody answers -----------------------------------------------------------------
 

@@ -32,6 +32,7 @@ JOB: Final = contract.looking(
     "What the queue knows of one job, or: wait for its result.",
     Gives("the job, as it is at the index of the answer", (job.JobAnswer,)),
     *contract.JOB,
+    "too_many_waiting",
     query=JobParameters,
 )
 HISTORY: Final = contract.looking(

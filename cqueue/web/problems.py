@@ -50,6 +50,7 @@ KINDS: Final[dict[str, Kind]] = {
     "queue_not_found": Kind(404, "There is no such queue"),
     "unknown_verb": Kind(404, "There is no such verb"),
     "method_not_allowed": Kind(405, "Method not allowed"),
+    "too_slow": Kind(408, "The request came in too slowly"),
     "not_in_progress": Kind(409, "Nobody holds the job"),
     "change_in_progress": Kind(409, "Another change is under way", 1),
     "last_member": Kind(409, "It is the only member"),
@@ -76,6 +77,8 @@ KINDS: Final[dict[str, Kind]] = {
     "queue_full": Kind(503, "The queue is full", 5),
     "keys_full": Kind(503, "No more keys can be remembered", 5),
     "too_many_followers": Kind(503, "Too many follow the events", 1),
+    "too_many_waiting": Kind(503, "Too many wait", 5),
+    "overloaded": Kind(503, "The node has more to do than it can", 2),
     "busy": Kind(503, "This node is at it already", 5),
     "backup_failed": Kind(503, "The backup could not be made", 10),
     "index_not_reached": Kind(503, "This node is not that far yet", 1),
@@ -146,7 +149,11 @@ def code_of_status(status: int) -> str | None:
 
 def request_id_of(environ: dict[str, Any]) -> str:
     """The caller's `X-Request-Id` where it is safe to repeat, else a fresh one."""
-    given = environ.get("HTTP_X_REQUEST_ID", "")
+    return request_id_or_fresh(environ.get("HTTP_X_REQUEST_ID", ""))
+
+
+def request_id_or_fresh(given: str) -> str:
+    """`given` where it is safe to repeat, else a fresh one."""
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 

@@ -21,9 +21,12 @@ from cqueue.config import Settings
 from cqueue.processes import die_with_parent
 from cqueue.web.app import create_app
 from cqueue.web.auth.access import Access
+from cqueue.web.hardening import HardenedResponse
 from cqueue.web.link import ReplicaLink
+from cqueue.web.overload import Overload
+from cqueue.web.reading import Reader
 from cqueue.web.tls import Tls
-from cqueue.web.worker import CqueueWorker, HardenedResponse
+from cqueue.web.worker import CqueueWorker
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -134,6 +137,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         self._replica_path = replica_path
         self._link: ReplicaLink | None = None
         self.tls = Tls(TlsFiles.of_http(settings)) if settings.tls_cert else None
+        self._overload: Overload
         super().__init__()
 
     def load_config(self) -> None:
@@ -142,8 +146,12 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
 
     def load(self) -> Flask:
         self._access.load_keys()
-        self._link = ReplicaLink(self._replica_path, request_timeout_s=self._settings.request_timeout_s)
-        return create_app(self._link, self._settings, self._access)
+        settings = self._settings
+        self._link = ReplicaLink(
+            self._replica_path, request_timeout_s=settings.request_timeout_s, overload_ms=settings.overload_ms
+        )
+        self._overload = Overload(self._link, body_bytes_max=settings.body_bytes_max)
+        return create_app(self._link, settings, self._access)
 
     def renew(self, *, with_keys: bool) -> bool:
         """Read again what comes from files; called by the master and by its workers. Whether all could be used.
@@ -156,6 +164,10 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         """Say what comes from files; called by the master."""
         if self.tls is not None:
             self.tls.tell()
+
+    def reader(self, connection: Any) -> Reader:
+        """What reads a connection; called by the worker for each."""
+        return Reader(connection, self._settings.read_timeout_s, self._overload)
 
     def drain(self) -> None:
         """Have everything that waits answered; called by the worker on its way out."""

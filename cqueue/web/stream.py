@@ -27,7 +27,7 @@ STREAM: Final = Call(
     "open_stream",
     "A WebSocket on which one client produces and consumes; docs/protocol.md says what goes over it.",
     {101: Gives("the WebSocket is open", (), ())},
-    ("invalid_handshake", "invalid_field", "origin_not_allowed", "upgrade_required"),
+    ("overloaded", "invalid_handshake", "invalid_field", "origin_not_allowed", "upgrade_required"),
     query=TicketParameters,
     headers=headers.StreamHeaders,
 )

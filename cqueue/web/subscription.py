@@ -103,6 +103,7 @@ class Subscription:
         if free > 0:
             operation = replace(self._dequeue, count=min(free, limits.DEQUEUE_JOBS_MAX))
             try:
+                self._link.check_load()
                 self._asked = self._link.post(self, OPERATE, encode(operation), WAIT_MS)
             except CqueueError as error:
                 self._interrupt(Problem.of(error))

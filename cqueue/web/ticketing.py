@@ -30,7 +30,7 @@ ISSUE: Final = Call(
     "issue_ticket",
     "A ticket to open an EventSource or a WebSocket with, good for about half a minute.",
     {200: Gives("a ticket", (TicketAnswer,), headers=())},
-    ("invalid_field", "origin_not_allowed"),
+    ("invalid_field", "origin_not_allowed", "overloaded"),
 )
 
 

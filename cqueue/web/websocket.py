@@ -85,6 +85,8 @@ class WebSocket:
         self._parts: list[bytes] = []
         with suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            # What is true of other answers need not be of this one: `silence_s` says how long nothing may be taken.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
         connection.settimeout(silence_s)
 
     @property

@@ -9,45 +9,38 @@ that are idle, and leaves as soon as the last one is gone. gunicorn is pinned be
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import os
 import signal
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
-from gevent.socket import IPPROTO_TCP, SHUT_RD, TCP_NODELAY
+from gevent.socket import IPPROTO_TCP, SHUT_RD, TCP_NODELAY, TCP_USER_TIMEOUT
 from gunicorn.http import wsgi
-from gunicorn.http.wsgi import Response
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.parser import RequestParser
+from gunicorn.util import close
 from gunicorn.workers.ggevent import GeventWorker
 
 from cqueue.processes import die_with_parent
+from cqueue.web.hardening import HardenedResponse, answer_of
+from cqueue.web.problems import Problem, request_id_or_fresh
+from cqueue.web.reading import TooSlow
 
+STALLED_S_MAX: Final = 60
+"""A client that takes nothing of an answer for this long is left (TCP_USER_TIMEOUT)."""
+_HUNG_UP = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT))
 _NOTIFY_S = 1.0
 """How often the master hears that the worker is alive."""
 _CUT_OFF_S = 0.5
 """How long before its grace ends a worker gives up: the master then kills without asking."""
-
-
-class HardenedResponse(Response):  # type: ignore[misc] # gunicorn has no types
-    """An answer of gunicorn's with what every answer says to browsers, and without the server's name.
-
-    Here and not in the application, where each header is looked at letter by letter: 0.2 µs each time, not 0.7.
-    """
-
-    fixed = "X-Content-Type-Options: nosniff\r\n"
-    """The lines as they are sent."""
-
-    def default_headers(self) -> list[str]:
-        """Gunicorn's own, but for the second, which is `Server`."""
-        lines: list[str] = super().default_headers()
-        lines[1] = self.fixed
-        return lines
 
 
 class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
@@ -115,12 +108,43 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
             # this, and each of its answers would be held back for 40 ms (Nagle against delayed ACK).
             with contextlib.suppress(OSError):
                 client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+                client.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, STALLED_S_MAX * 1000)
             if not self.alive:
                 self._end_idle(client)
             if self.app.tls is None or self.app.tls.shake_hands(client, addr[0]):
-                super().handle(listener, client, addr)
+                self._converse(listener, client, addr)
         finally:
             del self._connections[client]
+
+    def _converse(self, listener: Any, client: Any, addr: Any) -> None:
+        """Answer one request after the other, as gunicorn's own `handle` does, but read by our own reader."""
+        reader = self.app.reader(client)
+        parser = RequestParser(self.cfg, client, addr)
+        parser.unreader = reader
+        req = None
+        try:
+            listener_name = listener.getsockname()
+            while True:
+                req = None
+                reader.await_head()
+                req = next(parser)
+                reader.await_body(req, self.cfg.keepalive)
+                self.handle_request(listener_name, req, client, addr)
+                if not parser.finish_body():
+                    break
+        except (StopIteration, NoMoreData):
+            pass
+        except TooSlow as error:
+            if req is None and reader.has_begun:
+                with contextlib.suppress(OSError):
+                    client.sendall(answer_of(Problem.of(error), "/", request_id_or_fresh(""), closes=True))
+        except OSError as error:
+            if error.errno not in _HUNG_UP:
+                self.log.exception("connection_failed")
+        except Exception as error:  # noqa: BLE001 - the parser's, which gunicorn answers, and what nobody expected
+            self.handle_error(req, client, addr, error)
+        finally:
+            close(client)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer one request."""

@@ -24,6 +24,7 @@ MOMENTS = {
     "fsync": ["--repetitions", "1", "--slice-s", "0.02"],
     "million": ["--jobs", "2000", "--slices", "1"],
     "scrape": ["--jobs", "10000", "--queues", "10", "--scrapes", "1"],
+    "overload": ["--connections", "8", "--seconds", "0.2", "--repetitions", "1"],
     "soak": ["--seconds", "1"],
     "waiting": [
         *("--consumers", "20", "--pollers", "20", "--wait-s", "1", "--seconds", "0.2"),

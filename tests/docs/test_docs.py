@@ -20,8 +20,9 @@ from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
 from cqueue.metrics import METRICS
 from cqueue.replication import connection, link, loop, transport
-from cqueue.web import backup, body, by_filter, conversation, origins, outbox, server, tls, websocket
+from cqueue.web import backup, body, by_filter, conversation, origins, outbox, reading, server, tls, websocket, worker
 from cqueue.web import cluster as web_cluster
+from cqueue.web import link as replica_link
 from cqueue.web.app import create_app
 from cqueue.web.auth import failures, jwts, tickets
 from cqueue.web.auth.principals import NAME_CHARS_MAX, QUEUES_BYTES_MAX, QUEUES_MAX, ROLES
@@ -180,6 +181,18 @@ def test_the_limits_of_the_http_api_have_their_figures() -> None:
     assert rows["wrong tokens of one address"] == wrong
     assert rows["a TLS handshake"] == f"{tls.HANDSHAKE_S_MAX:.0f} seconds"
     assert rows["idle keep-alive connection"] == f"{server.KEEPALIVE_S} seconds"
+    assert f"for each {reading.BODY_BYTES_PER_S_MIN:,} bytes" in rows["the body of a request"]
+    assert rows["a client that takes nothing of an answer"] == f"{worker.STALLED_S_MAX} seconds"
+    few = rows["requests on their way below which a node is never `overloaded`"]
+    assert few == f"{replica_link.REQUESTS_MIN} in each web process"
+
+
+def test_the_figures_of_overload_are_the_ones_in_force() -> None:
+    """What is refused first, and when to come again."""
+    section = sections_of((ROOT / "docs/operations.md").read_text(encoding="utf-8"))["Overload"]
+    assert f"from {replica_link.HELD_FACTOR} times `--overload-ms` on" in section
+    assert f"`Retry-After: {replica_link.OVERLOADED_RETRY_S}`" in section
+    assert f"at\nleast {replica_link.REQUESTS_MIN} are" in section
 
 
 def test_the_headers_that_pages_may_use_are_named() -> None:

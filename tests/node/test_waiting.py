@@ -147,3 +147,23 @@ def test_the_clusters_bounds_are_those_of_its_leader(start_node: StartNode) -> N
     node.call("POST", "/jobs/dequeue")
     node.call("POST", "/jobs/1/conclude")
     assert node.ask("PUT", "/jobs/enqueue").status == 201
+
+
+def test_no_more_wait_than_may(start_node: StartNode) -> None:
+    """One more is told so, for a job or for a job's end; who finds what it wants does not have to wait."""
+    node = start_node(waiting_max=2)
+    jobs = node.call("PUT", "/jobs/enqueue", [{"queue": "held"}, {"queue": "other"}]).body["ids"]
+    waiting = [node.send_waiting({"wait": LONG_S}) for _ in range(2)]
+
+    for refused in (
+        node.ask("POST", "/jobs/dequeue", {"wait": LONG_S}),
+        node.ask("GET", f"/jobs/{jobs[0]}?wait={LONG_S}"),
+    ):
+        assert (refused.status, refused.body["code"]) == (503, "too_many_waiting")
+        assert refused.headers["retry-after"] == "5"
+    assert node.ask("POST", "/jobs/dequeue", {"wait": LONG_S, "queue": "other"}).body["id"] == jobs[1]
+    assert node.ask("POST", "/jobs/dequeue").status == 204
+
+    node.call("PUT", "/jobs/enqueue", [{}] * 2)
+    assert [consumer.answer().status for consumer in waiting] == [200, 200]
+    assert node.ask("POST", "/jobs/dequeue", {"wait": 0.1}).status == 204

@@ -51,7 +51,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.machine = Machine()
-        self.waiting = Waiting()
+        self.waiting = Waiting(1_000)
         self.requests: list[Request] = []
 
     def apply(self, *operations: Operation, after_ms: int = 0) -> None:
