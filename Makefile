@@ -10,11 +10,12 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 LOCKED := $(PIP) --require-hashes
 SEEDS ?= 1-2000
 SECONDS ?= 60
+FUZZ ?= 100000
 NODES ?= 3
 CHURN_SECONDS ?= 600
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser faults churn bench scale soak audit lock changelog clean
+.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser faults fuzz churn bench scale soak audit lock changelog clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -66,6 +67,9 @@ bench: $(DEV) ## measure this machine; prints ratios, writes bench-results.json
 
 faults: $(DEV) ## real nodes under kill -9, SIGSTOP and cut links for a minute; as root, or without cut links
 	FAULTS_SECONDS=60 $(BIN)/pytest -s tests/cluster/test_history.py
+
+fuzz: $(DEV) ## odd input on every port of real nodes, so many of each kind: FUZZ=100000
+	FUZZ=$(FUZZ) $(BIN)/pytest -s tests/fuzz
 
 churn: $(DEV) ## consumers that hang up and are killed, and leaders that change, for ten minutes: CHURN_SECONDS=600
 	CHURN_SECONDS=$(CHURN_SECONDS) $(BIN)/pytest -s tests/cluster/test_churn.py

@@ -196,13 +196,25 @@ def reply(request_id: int, outcome: int, index: int, body: bytes = b"") -> bytes
 
 
 def parse_request(frame: bytes) -> tuple[int, int, int, bytes]:
-    """Split a request frame into `(request_id, kind, wait_ms, body)`."""
+    """Split a request frame into `(request_id, kind, wait_ms, body)`.
+
+    Raises:
+        FrameError: it is too short to be one.
+    """
+    if len(frame) < _REQUEST.size:
+        raise FrameError(f"a request of {len(frame)} bytes")
     _, request_id, kind, wait_ms = _REQUEST.unpack_from(frame)
     return request_id, kind, wait_ms, frame[_REQUEST.size :]
 
 
 def parse_reply(frame: bytes) -> tuple[int, int, int, bytes]:
-    """Split a reply frame into `(request_id, outcome, index, body)`."""
+    """Split a reply frame into `(request_id, outcome, index, body)`.
+
+    Raises:
+        FrameError: it is too short to be one.
+    """
+    if len(frame) < _REPLY.size:
+        raise FrameError(f"a reply of {len(frame)} bytes")
     _, request_id, outcome, index = _REPLY.unpack_from(frame)
     return request_id, outcome, index, frame[_REPLY.size :]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from cqueue.core import limits
 from cqueue.core.jobs import Event, Job, Status
@@ -53,7 +53,7 @@ class Wanted(Struct, array_like=True, frozen=True):
     """
 
     after: Place | None = None
-    count: int = limits.FEED_CHANGES_MAX
+    count: Annotated[int, Meta(ge=1, le=limits.FEED_CHANGES_MAX)] = limits.FEED_CHANGES_MAX
     queue: str | None = None
     types: tuple[str, ...] = ()
     statuses: tuple[Status, ...] = ()

@@ -6,9 +6,9 @@ exhaustive test are made from it. Nothing but `cqueue.core.state` assigns `Job.s
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Status = Literal["SCHEDULED", "QUEUED", "IN_PROGRESS", "CONCLUDED", "DEAD", "CANCELLED", "EXPIRED"]
 Event = Literal[
@@ -60,6 +60,10 @@ TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {
 DEFAULT_QUEUE: Final = "default"
 
 
+Amount = Annotated[int, Meta(ge=0, le=2**53)]
+"""A time, a duration or a count. A few of them added up are still less than what can be written down."""
+
+
 class Backoff(Struct, array_like=True, frozen=True, gc=False):
     """How long a job waits after its n-th failed attempt, in ms.
 
@@ -69,9 +73,9 @@ class Backoff(Struct, array_like=True, frozen=True, gc=False):
     """
 
     kind: Literal["fixed", "linear", "exponential"]
-    base_ms: int
-    cap_ms: int
-    jitter_percent: int = 0
+    base_ms: Amount
+    cap_ms: Amount
+    jitter_percent: Annotated[int, Meta(ge=0, le=100)] = 0
 
 
 class Unique(Struct, array_like=True, frozen=True, gc=False):
@@ -83,7 +87,7 @@ class Unique(Struct, array_like=True, frozen=True, gc=False):
 
     key: str
     scope: Literal["queued", "unfinished", "window"] = "unfinished"
-    window_ms: int = 0
+    window_ms: Amount = 0
 
 
 class Change(Struct, array_like=True, frozen=True, gc=False):

@@ -7,14 +7,22 @@ meaning: old logs hold it. What can be looked at is in `queries`, what is answer
 Operations on held jobs carry a `lease_token`. With one that is no longer the current one they are
 refused (`lease_lost`); without one (None) they are allowed while the job is IN_PROGRESS, unless its
 queue requires tokens (`token_required`).
+
+What a caller may say is checked where it comes in (`cqueue.web`), with narrower bounds. Those here are what
+the state machine relies on: what is beyond them is no operation, and no entry can be read that holds it.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
 
-from cqueue.core.jobs import DEFAULT_QUEUE, Backoff, Unique
+from msgspec import Meta, Struct
+
+from cqueue.core import limits
+from cqueue.core.jobs import DEFAULT_QUEUE, Amount, Backoff, Unique
 from cqueue.core.reach import Reach
+
+QueueName = Annotated[str, Meta(min_length=1)]
 
 # -- operations: jobs come and are handed out ------------------------------------------------------
 
@@ -26,12 +34,12 @@ class Options(Struct, array_like=True, frozen=True, gc=False):
     is over means at once. expires_in_ms: from now on; 0: never.
     """
 
-    priority: int | None = None
-    delay_ms: int = 0
-    run_at_ms: int = 0
-    expires_in_ms: int = 0
-    lease_ms: int = 0
-    max_attempts: int = 0
+    priority: Amount | None = None
+    delay_ms: Amount = 0
+    run_at_ms: Amount = 0
+    expires_in_ms: Amount = 0
+    lease_ms: Amount = 0
+    max_attempts: Amount = 0
     backoff: Backoff | None = None
     unique: Unique | None = None
     tags: dict[str, str] | None = None
@@ -42,7 +50,7 @@ class NewJob(Struct, array_like=True, frozen=True, gc=False):
 
     type: str
     payload: bytes
-    queue: str = DEFAULT_QUEUE
+    queue: QueueName = DEFAULT_QUEUE
     options: Options | None = None
 
 
@@ -52,7 +60,7 @@ class Enqueue(Struct, array_like=True, frozen=True, tag=1):
     A job whose unique key is taken is not added; the answer has the id of the one that took it.
     """
 
-    jobs: list[NewJob]
+    jobs: Annotated[list[NewJob], Meta(min_length=1)]
 
 
 class Dequeue(Struct, array_like=True, frozen=True, tag=2):
@@ -62,8 +70,8 @@ class Dequeue(Struct, array_like=True, frozen=True, tag=2):
     None: any. tags: only jobs that have all of these. lease_ms: 0: as each job says.
     """
 
-    count: int
-    lease_ms: int = 0
+    count: Annotated[int, Meta(ge=0, le=limits.DEQUEUE_JOBS_MAX)]
+    lease_ms: Amount = 0
     consumer: str | None = None
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     types: tuple[str, ...] | None = None
@@ -94,7 +102,7 @@ class FailedAttempt(Struct, array_like=True, frozen=True, gc=False):
     lease_token: int | None = None
     error: str | None = None
     retryable: bool = True
-    retry_in_ms: int | None = None
+    retry_in_ms: Amount | None = None
 
 
 class Fail(Struct, array_like=True, frozen=True, tag=5):
@@ -121,7 +129,7 @@ class Extension(Struct, array_like=True, frozen=True, gc=False):
 
     id: int
     lease_token: int | None = None
-    lease_ms: int = 0
+    lease_ms: Amount = 0
 
 
 class Extend(Struct, array_like=True, frozen=True, tag=7):
@@ -135,7 +143,7 @@ class Report(Struct, array_like=True, frozen=True, gc=False):
 
     id: int
     lease_token: int | None = None
-    percent: int | None = None
+    percent: Amount | None = None
     note: str | None = None
 
 
@@ -177,16 +185,16 @@ class QueueSettings(Struct, array_like=True, frozen=True):
 
     paused: bool
     require_lease_token: bool
-    lease_ms: int
-    max_attempts: int
+    lease_ms: Amount
+    max_attempts: Amount
     backoff: Backoff
-    priorities: dict[str, int]
-    max_depth: int
-    retention_jobs: int
-    retention_ms: int
-    max_in_progress: int
-    rate_milli: int
-    rate_burst: int
+    priorities: dict[str, Amount]
+    max_depth: Amount
+    retention_jobs: Amount
+    retention_ms: Amount
+    max_in_progress: Amount
+    rate_milli: Amount
+    rate_burst: Amount
 
 
 class SetQueue(Struct, array_like=True, frozen=True, tag=12):
@@ -195,25 +203,25 @@ class SetQueue(Struct, array_like=True, frozen=True, tag=12):
     Answer: `QueueState`, or `Refusal` too_many_queues.
     """
 
-    queue: str
+    queue: QueueName
     paused: bool | None = None
     require_lease_token: bool | None = None
-    lease_ms: int | None = None
-    max_attempts: int | None = None
+    lease_ms: Amount | None = None
+    max_attempts: Amount | None = None
     backoff: Backoff | None = None
-    priorities: dict[str, int] | None = None
-    max_depth: int | None = None
-    retention_jobs: int | None = None
-    retention_ms: int | None = None
-    max_in_progress: int | None = None
-    rate_milli: int | None = None
-    rate_burst: int | None = None
+    priorities: dict[str, Amount] | None = None
+    max_depth: Amount | None = None
+    retention_jobs: Amount | None = None
+    retention_ms: Amount | None = None
+    max_in_progress: Amount | None = None
+    rate_milli: Amount | None = None
+    rate_burst: Amount | None = None
 
 
 class DropQueue(Struct, array_like=True, frozen=True, tag=13):
     """Forget a queue, its settings and its finished jobs. Answer: `Accepted`, or `Refusal` queue_not_empty."""
 
-    queue: str
+    queue: QueueName
 
 
 class SetBounds(Struct, array_like=True, frozen=True, tag=14):
@@ -222,8 +230,8 @@ class SetBounds(Struct, array_like=True, frozen=True, tag=14):
     max_jobs: that are not finished; max_bytes: of payloads, results and `limits.JOB_BYTES` a job.
     """
 
-    max_jobs: int
-    max_bytes: int
+    max_jobs: Amount
+    max_bytes: Amount
 
 
 class Within(Struct, array_like=True, frozen=True, tag=15):

@@ -6,10 +6,15 @@ in `results`.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
 
-from cqueue.core.jobs import Status
+from msgspec import Meta, Struct
+
+from cqueue.core import limits
+from cqueue.core.jobs import Amount, Status
 from cqueue.core.reach import Reach
+
+Count = Annotated[int, Meta(ge=1, le=limits.PAGE_JOBS_MAX)]
 
 
 class GetJob(Struct, array_like=True, frozen=True, tag=65):
@@ -31,13 +36,13 @@ class ListJobs(Struct, array_like=True, frozen=True, tag=67):
 
     after: int = 0
     until: int = 0
-    count: int = 100
+    count: Count = 100
     queue: str | None = None
     statuses: tuple[Status, ...] = ()
     types: tuple[str, ...] = ()
     tags: dict[str, str] | None = None
-    created_from_ms: int = 0
-    created_before_ms: int = 0
+    created_from_ms: Amount = 0
+    created_before_ms: Amount = 0
 
 
 class GetHistory(Struct, array_like=True, frozen=True, tag=68):
@@ -62,7 +67,7 @@ class ListQueues(Struct, array_like=True, frozen=True, tag=71):
     """Queues by name, after `after`. count: 1 to 1,000. Answer: `Queues`."""
 
     after: str = ""
-    count: int = 100
+    count: Count = 100
 
 
 class LookWithin(Struct, array_like=True, frozen=True, tag=72):

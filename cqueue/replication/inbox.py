@@ -16,6 +16,7 @@ from pysyncobj.poller import POLL_EVENT_TYPE
 from cqueue import protocol
 from cqueue.replication.replica import Replica
 from cqueue.replication.requests import Request
+from cqueue.replication.soundness import fault_of
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +103,6 @@ class Connection:
             request = self._requests.pop(request_id, None)
             if request is not None:
                 self._replica.cancel(request)
-        elif kind == protocol.REPORT:
-            self._replica.tallies.report(self, body)
         elif kind == protocol.STOP:
             request = self._requests.get(request_id)
             if request is not None:
@@ -114,11 +113,23 @@ class Connection:
                 if request is not None:
                     self._replica.stop_waiting(request)
         else:
-            self._requests[request_id] = None
-            wait_ms = 0 if self._is_draining else wait_ms
-            request = self._replica.submit(kind, body, wait_ms, partial(self._answer, request_id))
-            if request_id in self._requests:
-                self._requests[request_id] = request
+            self._on_request(request_id, kind, wait_ms, body)
+
+    def _on_request(self, request_id: int, kind: int, wait_ms: int, body: bytes) -> None:
+        self._requests[request_id] = None
+        answer = partial(self._answer, request_id)
+        fault = fault_of(kind, body)
+        if kind == protocol.REPORT and fault is None:
+            del self._requests[request_id]
+            self._replica.tallies.report(self, body)
+            return
+        if fault is not None:
+            log.warning("worker_request_refused why=%r", fault)
+            answer(protocol.REFUSED, self._replica.index, protocol.encode(protocol.Failure("internal", fault)))
+            return
+        request = self._replica.submit(kind, body, 0 if self._is_draining else wait_ms, answer)
+        if request_id in self._requests:
+            self._requests[request_id] = request
 
     def _answer(self, request_id: int, outcome: int, index: int, body: bytes) -> None:
         if self._requests.pop(request_id, self) is not self:

@@ -207,7 +207,7 @@ class Link:
             message = _decode(self._opener.decrypt(_COUNT.pack(0, self._open_count), body, None))
         except InvalidTag as error:
             raise LinkRefused("a frame was changed, repeated or is missing") from error
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise LinkRefused(f"a frame is no message: {error}") from error
         if not isinstance(message, dict):
             raise LinkRefused("a frame is no message")

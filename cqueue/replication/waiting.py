@@ -60,7 +60,13 @@ def _places(wish: Wish) -> list[Place]:
 class Waiting:
     """groups: {wish: group}, none of nobody. group_of: the group of each dequeue that is parked or woken.
 
+    found_by: {place: its groups}. to_look_at: groups in which somebody may find something by now. In each
+    other one there is a job for nobody but those who are woken; it need not be looked at, so that a round
+    costs what has happened, not who waits.
     watched: {job id: looks that wait for its end}; job_of: the other way round.
+
+    Args:
+        limit: how many may wait, for a job or for the end of one.
     """
 
     def __init__(self, limit: int) -> None:

@@ -46,10 +46,15 @@ IDS = st.integers(-(2**63), 2**64 - 1)
 TEXTS = st.text(max_size=5)
 JSONS = st.binary(max_size=5)
 TOKENS = st.none() | IDS
-BACKOFFS = st.builds(Backoff, st.sampled_from(["fixed", "linear", "exponential"]), IDS, IDS, IDS)
-UNIQUES = st.builds(Unique, TEXTS, st.sampled_from(["queued", "unfinished", "window"]), IDS)
+AMOUNTS = st.integers(0, 2**53)
+MAYBE = st.none() | AMOUNTS
+QUEUES = st.text(min_size=1, max_size=5)
+BACKOFFS = st.builds(
+    Backoff, st.sampled_from(["fixed", "linear", "exponential"]), AMOUNTS, AMOUNTS, st.integers(0, 100)
+)
+UNIQUES = st.builds(Unique, TEXTS, st.sampled_from(["queued", "unfinished", "window"]), AMOUNTS)
 TAGS = st.none() | st.dictionaries(TEXTS, TEXTS, max_size=2)
-OPTIONS = st.builds(Options, TOKENS, IDS, IDS, IDS, IDS, IDS, st.none() | BACKOFFS, st.none() | UNIQUES, TAGS)
+OPTIONS = st.builds(Options, MAYBE, *[AMOUNTS] * 5, st.none() | BACKOFFS, st.none() | UNIQUES, TAGS)
 NAMES = st.lists(TEXTS, max_size=3).map(tuple)
 FLAGS = st.none() | st.booleans()
 
@@ -61,35 +66,35 @@ def some(each: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 
 PER_JOB = st.one_of(
     st.builds(Conclude, some(st.builds(Conclusion, IDS, TOKENS, st.none() | JSONS))),
-    st.builds(Fail, some(st.builds(FailedAttempt, IDS, TOKENS, st.none() | TEXTS, st.booleans(), TOKENS))),
+    st.builds(Fail, some(st.builds(FailedAttempt, IDS, TOKENS, st.none() | TEXTS, st.booleans(), MAYBE))),
     st.builds(Release, some(st.builds(Held, IDS, TOKENS))),
-    st.builds(Extend, some(st.builds(Extension, IDS, TOKENS, IDS))),
-    st.builds(Progress, some(st.builds(Report, IDS, TOKENS, TOKENS, st.none() | TEXTS))),
+    st.builds(Extend, some(st.builds(Extension, IDS, TOKENS, AMOUNTS))),
+    st.builds(Progress, some(st.builds(Report, IDS, TOKENS, MAYBE, st.none() | TEXTS))),
     st.builds(Cancel, some(IDS)),
     st.builds(Redrive, some(IDS)),
     st.builds(Purge, some(IDS)),
 )
 UNKEYED = st.one_of(
-    st.builds(Enqueue, some(st.builds(NewJob, TEXTS, JSONS, TEXTS, st.none() | OPTIONS))),
-    st.builds(Dequeue, IDS, IDS, st.none() | TEXTS, NAMES, st.none() | NAMES, TAGS),
+    st.builds(Enqueue, st.lists(st.builds(NewJob, TEXTS, JSONS, QUEUES, st.none() | OPTIONS), min_size=1, max_size=3)),
+    st.builds(Dequeue, st.integers(0, 1_000), AMOUNTS, st.none() | TEXTS, NAMES, st.none() | NAMES, TAGS),
     PER_JOB,
     st.builds(Within, NAMES, PER_JOB),
     st.builds(
         SetQueue,
-        TEXTS,
+        QUEUES,
         FLAGS,
         FLAGS,
-        TOKENS,
-        TOKENS,
+        MAYBE,
+        MAYBE,
         st.none() | BACKOFFS,
-        st.none() | st.dictionaries(TEXTS, IDS, max_size=2),
-        TOKENS,
-        TOKENS,
-        TOKENS,
+        st.none() | st.dictionaries(TEXTS, AMOUNTS, max_size=2),
+        MAYBE,
+        MAYBE,
+        MAYBE,
     ),
-    st.builds(DropQueue, TEXTS),
+    st.builds(DropQueue, QUEUES),
 )
-OPERATIONS = UNKEYED | st.builds(Keyed, TEXTS, JSONS, UNKEYED) | st.builds(SetBounds, IDS, IDS)
+OPERATIONS = UNKEYED | st.builds(Keyed, TEXTS, JSONS, UNKEYED) | st.builds(SetBounds, AMOUNTS, AMOUNTS)
 SAMPLE = entry.stamp(
     batch(
         3,

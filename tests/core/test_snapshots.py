@@ -90,7 +90,9 @@ def given_a_long_log() -> list[bytes]:
     types = ["TIME_CRITICAL", *(f"type {n}" for n in range(7))]
     for n in range(200):
         operations: list[Operation] = [
-            Enqueue([NewJob(types[(n + k) % 8], b'"%d"' % k, f"queue {n % 3}", OPTIONS[n % 4]) for k in range(n % 5)]),
+            Enqueue(
+                [NewJob(types[(n + k) % 8], b'"%d"' % k, f"queue {n % 3}", OPTIONS[n % 4]) for k in range(1 + n % 4)]
+            ),
             Dequeue(1 + n % 4, 1_000 * (1 + n % 3), f"consumer {n % 6}", tuple(f"queue {k}" for k in range(1 + n % 3))),
             Conclude([Conclusion(n * 7 % (2 * n + 1), n % 3 or None), Conclusion(n)]),
             Fail([FailedAttempt(k, None, f"error {n}") for k in range(n, n + 9)]),

@@ -233,10 +233,11 @@ def test_a_key_that_would_make_theirs_known_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "plain", [b"\x91" * 100_000 + b"\xc0", b"\xdd\xff\xff\xff\xff", b"\x01", b"", b"\x80\x80", b"\xc1"]
+    "plain",
+    [b"\x91" * 100_000 + b"\xc0", b"\xdd\xff\xff\xff\xff", b"\x01", b"", b"\x80\x80", b"\xc1", b"\x81\xa1\xff\x01"],
 )
 def test_a_frame_that_is_no_message_ends_the_link(plain: bytes) -> None:
-    """Also when it comes from somebody with the keys: nested too deep, cut off, no map, nothing."""
+    """Also when it comes from somebody with the keys: nested too deep, cut off, no map, nothing, no text."""
     handmade, acceptor = given_a_handmade_link()
     acceptor._frame_bytes_max = 1 << 20
     with pytest.raises(LinkRefused, match="a frame is no message"):

@@ -1,0 +1,1 @@
+"""Input that nobody would send, by the hundred thousand (`make fuzz`), against real nodes."""
