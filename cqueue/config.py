@@ -137,6 +137,12 @@ class Settings:
         low=1,
         high=300,
     )
+    request_rate: int = _setting(
+        0,
+        "Requests a second from one caller, by its token's name or else its address, per web process; 0: any number.",
+        low=0,
+        high=1_000_000,
+    )
     connections_max: int = _setting(10_000, "Open HTTP connections per web process.", low=1, high=1_000_000)
     stream_silence_s: int = _setting(
         20,

@@ -111,6 +111,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "waiting_max": 9,
         "overload_ms": 100,
         "read_timeout_s": 3,
+        "request_rate": 5,
         "connections_max": 10,
         "request_timeout_s": 5,
         "election_ms_min": 400,

@@ -81,7 +81,7 @@ def create_app(link: ReplicaLink, settings: Settings, access: Access | None = No
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)
     app.register_error_handler(Exception, _show_unexpected)
-    gate = Gate(app, ShortWay(app, job_routes), access)
+    gate = Gate(app, ShortWay(app, job_routes), access, request_rate=settings.request_rate)
     app.wsgi_app = Counting(Origins(app, gate, settings.allowed_origins), desk.counts)  # type: ignore[method-assign]
     return app
 

@@ -26,9 +26,9 @@ WAITED: Final = "Preference-Applied"
 
 # -- the problems that calls have in common (codes of `cqueue.web.problems.KINDS`) ---------------------
 
-EVERY: Final = ("method_not_allowed", "internal")
-"""Of any call. 405: a path with another value in it may be another route's."""
-GATE: Final = ("unauthenticated", "invalid_token", "insufficient_scope", "too_many_failures")
+EVERY: Final = ("method_not_allowed", "internal", "invalid_http", "uri_too_long", "headers_too_large")
+"""Of any call. 405: a path with another value in it may be another route's; what is no HTTP may be meant for any."""
+GATE: Final = ("unauthenticated", "invalid_token", "insufficient_scope", "too_many_failures", "too_many_requests")
 """Of any call but those that nobody is asked for: see `cqueue.web.auth.routes`."""
 BODY: Final = (
     "invalid_json",

@@ -31,6 +31,7 @@ METHODS: Final = frozenset(("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OP
 _REQUESTS: Final = "cqueue_http_requests_total"
 _DURATION: Final = "cqueue_http_request_duration_seconds"
 _WAITING: Final = "cqueue_consumers_waiting"
+_REFUSED: Final = "503"
 _SWITCHING: Final = "101"
 """The answer that a connection which has become a WebSocket got; the server does not see it."""
 
@@ -47,6 +48,7 @@ class Counts:
         self._reported: dict[metrics.Series, int] = {}
         link.on_sweep.add(self.report)
         link.on_drain.add(self.report)
+        link.on_refusal.add(lambda method: self.answered(None, method, _REFUSED, None))
 
     def answered(self, route: str | None, method: str, code: str, seconds: float | None) -> None:
         """A request was answered; seconds: None where its time means nothing."""

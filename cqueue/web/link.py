@@ -69,6 +69,7 @@ class ReplicaLink:
     turn of the loop; rest: what the last write could not place; unsent_bytes: the size of both.
     prompt: (request_id, sent at) of those that do not wait for anything to happen, oldest first; the
     first is not answered yet. on_drain: called when `drain` is; on_sweep: called about once a second.
+    on_refusal: called with the method of a request that is refused unread, since there is too much to do.
 
     Args:
         path: of the replica's socket.
@@ -96,6 +97,7 @@ class ReplicaLink:
         self.draining = False
         self.on_drain: set[Callable[[], None]] = set()
         self.on_sweep: set[Callable[[], None]] = set()
+        self.on_refusal: set[Callable[[str], None]] = set()
         self._sweep = self._hub.loop.timer(_SWEEP_S, repeat=_SWEEP_S, ref=False)
         self._sweep.start(self._expire)
         self._connector = gevent.spawn(self._connect)

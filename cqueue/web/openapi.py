@@ -42,14 +42,6 @@ A job queue over HTTP. docs/protocol.md is the same contract in prose: what fiel
 Every `GET` route also takes `HEAD`, and every route takes `OPTIONS`. A path that is none of these is answered 404
 `not_found`."""
 
-_HTML: Final = {"text/html": {"schema": {"type": "string"}}}
-_OF_SERVER: Final[dict[int, dict[str, Any]]] = {
-    400: {"description": "what came is no HTTP", "content": _HTML},
-    414: {"description": "the request line is above 4,094 bytes", "content": _HTML},
-    431: {"description": "there are more than 100 headers, or one is above 8,190 bytes", "content": _HTML},
-}
-"""What the HTTP server answers before any route is asked, without a problem body."""
-
 _REF: Final = "#/components/schemas/{name}"
 _NAME: Final = re.compile(r"{(\w+)}")
 _VARIABLE: Final = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -196,10 +188,7 @@ def _operation(path: str, variables: list[str], call: Call, schemas: _Schemas) -
         content = {JSON: {"schema": schemas.of(*call.says)}}
         operation["requestBody"] = {"required": call.must_say, "content": content}
     answers = {str(status): _answer(gives, schemas) for status, gives in call.gives.items()}
-    names = {status: f"{status}.server" for status in _OF_SERVER} | {
-        status: name for status, name, _ in _problems_of(call)
-    }
-    answers |= {str(status): {"$ref": f"#/components/responses/{name}"} for status, name in names.items()}
+    answers |= {str(status): {"$ref": f"#/components/responses/{name}"} for status, name, _ in _problems_of(call)}
     operation["responses"] = dict(sorted(answers.items()))
     return operation
 
@@ -255,9 +244,7 @@ def _problems_of(call: Call) -> Iterator[tuple[int, str, list[str]]]:
 def _responses(calls: list[tuple[str, str, list[str], Call]]) -> dict[str, Any]:
     """Every set of problems with one status that some call has, as a component of the document."""
     problems_of_all = {name: codes for *_, call in calls for _, name, codes in _problems_of(call)}
-    return {f"{status}.server": answer for status, answer in _OF_SERVER.items()} | {
-        name: _problem(codes) for name, codes in problems_of_all.items()
-    }
+    return {name: _problem(codes) for name, codes in problems_of_all.items()}
 
 
 def _problem(codes: list[str]) -> dict[str, Any]:
@@ -277,8 +264,7 @@ def _problem(codes: list[str]) -> dict[str, Any]:
     return {
         "description": "; ".join(KINDS[code].title for code in codes),
         "headers": headers,
-        "content": {problems.CONTENT_TYPE: {"schema": schema, "examples": examples}}
-        | (_HTML if KINDS[codes[0]].status in _OF_SERVER else {}),
+        "content": {problems.CONTENT_TYPE: {"schema": schema, "examples": examples}},
     }
 
 

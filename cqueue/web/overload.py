@@ -86,4 +86,6 @@ class Overload:
         given = _REQUEST_ID(head)
         request_id = problems.request_id_or_fresh(given[1].decode("latin-1") if given else "")
         answer = answer_of(_PROBLEM, unquote(line[1].decode()), request_id, closes=closes)
+        for notice in tuple(self._link.on_refusal):
+            notice(line[0].partition(b" ")[0].decode())
         return Refusal(end + 4 + body_bytes, answer, closes)

@@ -38,6 +38,7 @@ class Kind:
 
 KINDS: Final[dict[str, Kind]] = {
     "invalid_json": Kind(400, "The body is not JSON"),
+    "invalid_http": Kind(400, "It is not HTTP"),
     "invalid_handshake": Kind(400, "It is no WebSocket handshake"),
     "unauthenticated": Kind(401, "A token is needed", challenge='Bearer realm="cqueue"'),
     "invalid_token": Kind(401, "The token is not taken", challenge='Bearer realm="cqueue", error="invalid_token"'),
@@ -68,11 +69,14 @@ KINDS: Final[dict[str, Kind]] = {
     "gone": Kind(410, "The job is no longer kept"),
     "events_gone": Kind(410, "The events are no longer kept"),
     "body_too_large": Kind(413, "The body is too large"),
+    "uri_too_long": Kind(414, "The request line is too long"),
     "unsupported_media_type": Kind(415, "The content type is not JSON"),
     "invalid_field": Kind(422, "A field is wrong"),
     "key_reused": Kind(422, "The key belongs to another request"),
     "upgrade_required": Kind(426, "It takes a WebSocket"),
     "too_many_failures": Kind(429, "Too many wrong tokens", 6),
+    "too_many_requests": Kind(429, "Too many requests", 1),
+    "headers_too_large": Kind(431, "The header is too large"),
     "internal": Kind(500, "Internal error"),
     "queue_full": Kind(503, "The queue is full", 5),
     "keys_full": Kind(503, "No more keys can be remembered", 5),

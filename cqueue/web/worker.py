@@ -24,12 +24,13 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 from gevent.socket import IPPROTO_TCP, SHUT_RD, TCP_NODELAY, TCP_USER_TIMEOUT
 from gunicorn.http import wsgi
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreData, ParseException
 from gunicorn.http.parser import RequestParser
 from gunicorn.util import close
 from gunicorn.workers.ggevent import GeventWorker
 
 from cqueue.processes import die_with_parent
+from cqueue.refusals import Refusals
 from cqueue.web.hardening import HardenedResponse, answer_of
 from cqueue.web.problems import Problem, request_id_or_fresh
 from cqueue.web.reading import TooSlow
@@ -37,6 +38,8 @@ from cqueue.web.reading import TooSlow
 STALLED_S_MAX: Final = 60
 """A client that takes nothing of an answer for this long is left (TCP_USER_TIMEOUT)."""
 _HUNG_UP = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT))
+_CODES: Final = {LimitRequestLine: "uri_too_long", LimitRequestHeaders: "headers_too_large"}
+"""Of what gunicorn's parser refuses; all else is `invalid_http`."""
 _NOTIFY_S = 1.0
 """How often the master hears that the worker is alive."""
 _CUT_OFF_S = 0.5
@@ -53,6 +56,7 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._connections: dict[Any, Any] = {}
         self._stopping: Event | None = None
+        self._refusals = Refusals("request", time.monotonic)
 
     def init_process(self) -> None:
         """Be the forked child, from its first step to its last."""
@@ -134,17 +138,24 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
                     break
         except (StopIteration, NoMoreData):
             pass
-        except TooSlow as error:
+        except (TooSlow, ParseException) as error:
+            problem = self._problem_of(error, addr[0])
             if req is None and reader.has_begun:
                 with contextlib.suppress(OSError):
-                    client.sendall(answer_of(Problem.of(error), "/", request_id_or_fresh(""), closes=True))
+                    client.sendall(answer_of(problem, "/", request_id_or_fresh(""), closes=True))
         except OSError as error:
             if error.errno not in _HUNG_UP:
                 self.log.exception("connection_failed")
-        except Exception as error:  # noqa: BLE001 - the parser's, which gunicorn answers, and what nobody expected
+        except Exception as error:  # noqa: BLE001 - what nobody expected
             self.handle_error(req, client, addr, error)
         finally:
             close(client)
+
+    def _problem_of(self, error: TooSlow | ParseException, address: str) -> Problem:
+        if isinstance(error, TooSlow):
+            return Problem.of(error)
+        self._refusals.say(address, str(error))
+        return Problem(_CODES.get(type(error), "invalid_http"), str(error))
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer one request."""

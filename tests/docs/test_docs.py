@@ -24,7 +24,7 @@ from cqueue.web import backup, body, by_filter, conversation, origins, outbox, r
 from cqueue.web import cluster as web_cluster
 from cqueue.web import link as replica_link
 from cqueue.web.app import create_app
-from cqueue.web.auth import failures, jwts, tickets
+from cqueue.web.auth import failures, jwts, rates, tickets
 from cqueue.web.auth.principals import NAME_CHARS_MAX, QUEUES_BYTES_MAX, QUEUES_MAX, ROLES
 from cqueue.web.auth.routes import OPEN, ROLES_OF
 from cqueue.web.auth.tokens import TokenBody
@@ -168,7 +168,10 @@ def test_the_limits_of_the_http_api_have_their_figures() -> None:
     assert rows["`wait`"] == f"{fields.WAIT_S_MAX} seconds"
     assert rows["an id or a lease token"] == f"{fields.ID_MAX:,}"
     assert rows["`run_at` and other times in requests"] == f"before the year {fields.RUN_AT_MAX.year}"
-    assert rows["`max_depth` and `retention_jobs`"] == f"{queues.COUNT_MAX:,}"
+    assert rows["`max_depth`, `max_in_progress` and `retention_jobs`"] == f"{queues.COUNT_MAX:,}"
+    assert rows["`rate_per_second` and `rate_burst`"] == f"{queues.RATE_MAX:,}" == f"{queues.BURST_MAX:,}"
+    counted = rows["callers whose requests are counted, where `--request-rate` is set"]
+    assert counted == f"{rates.CALLERS_MAX:,} in each web process"
     assert rows["one verb with a filter"] == f"{by_filter.TIME_S_MAX} seconds"
     assert rows["looking for jobs that fit a list"] == f"{LIST_TIME_S_MAX} second"
     assert rows["nesting of a payload or result"] == f"{body.NESTING_LEVELS_MAX} levels"

@@ -457,27 +457,40 @@ def test_a_broken_chunk_is_refused(web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_bytes", "status"),
+    ("request_bytes", "code"),
     [
-        (b"hello\r\n\r\n", 400),
-        (b"GET / HTTP/9.9\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nConsumer-Id: \x7f\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"GET /" + b"x" * 5_000 + b" HTTP/1.1\r\n\r\n", 414),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 200 + b"\r\n", 431),
+        (b"hello\r\n\r\n", "invalid_http"),
+        (b"GET / HTTP/9.9\r\n\r\n", "invalid_http"),
+        (b"GET / HTTP/1.1\r\nConsumer-Id: \x7f\r\n\r\n", "invalid_http"),
+        (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "invalid_http"),
+        (b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "invalid_http"),
+        (b"GET /" + b"x" * 5_000 + b" HTTP/1.1\r\n\r\n", "uri_too_long"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", "headers_too_large"),
+        (b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 200 + b"\r\n", "headers_too_large"),
     ],
 )
-def test_what_is_not_http_is_refused(web: Web, request_bytes: bytes, status: int) -> None:
-    """By the HTTP server itself, without a problem; the connection is closed."""
+def test_what_is_not_http_is_refused(web: Web, request_bytes: bytes, code: str) -> None:
+    """As a problem, like everything; the connection is closed."""
     with socket.create_connection(("127.0.0.1", web.port)) as connection, connection.makefile("rb") as answer:
         connection.sendall(request_bytes)
         head, _, body = answer.read().partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status)
+    problem = json.loads(body)
+    assert problem["code"] == code
+    assert head.startswith(b"HTTP/1.1 %d " % problem["status"])
+    assert b"\r\nContent-Type: application/problem+json\r\n" in head
     assert b"\r\nConnection: close\r\n" in head
-    assert b"Traceback" not in body
     assert "Traceback" not in web.log
+
+
+def test_a_flood_of_what_is_not_http_does_not_flood_the_log(web: Web) -> None:
+    """One line for an address, and a count of the others ten seconds later; each is answered all the same."""
+    before = web.log.count("request_refused ")
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", web.port)) as connection, connection.makefile("rb") as answer:
+            connection.sendall(b"flood\r\n\r\n")
+            assert answer.readline().split()[1] == b"400"
+    # More than one only where others were refused before, or an interval ended meanwhile.
+    assert web.log.count("request_refused ") - before <= 2
 
 
 @pytest.mark.parametrize("host", ["", "..", "x" * 300, "\xff", "a:b:c", "[::1"])

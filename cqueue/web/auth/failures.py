@@ -42,12 +42,12 @@ class Failures:
 
     def wait_s(self, address: str) -> int:
         """How many seconds an address has to wait before it may try again; 0: none."""
-        debt_s = self._forgiven_at.get(_who(address), 0.0) - self._now_s()
+        debt_s = self._forgiven_at.get(who_has(address), 0.0) - self._now_s()
         return max(0, math.ceil(debt_s - (FAILURES_MAX - 1) * FORGIVEN_S))
 
     def count(self, address: str) -> None:
         """One more failure."""
-        who, now_s = _who(address), self._now_s()
+        who, now_s = who_has(address), self._now_s()
         self._forgiven_at[who] = max(self._forgiven_at.pop(who, 0.0), now_s) + FORGIVEN_S
         if len(self._forgiven_at) > ADDRESSES_MAX:
             del self._forgiven_at[next(iter(self._forgiven_at))]
@@ -62,7 +62,8 @@ class Failures:
         self._unsaid, self._say_at = 0, self._now_s() + SAID_S
 
 
-def _who(address: str) -> str:
+def who_has(address: str) -> str:
+    """Whom an address stands for: itself, or its network where one caller has as many as it likes."""
     if ":" not in address:
         return address
     try:

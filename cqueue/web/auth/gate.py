@@ -22,6 +22,7 @@ from cqueue.web.auth.access import Access
 from cqueue.web.auth.failures import Failures
 from cqueue.web.auth.jwts import InvalidToken
 from cqueue.web.auth.principals import ANYBODY, Principal, known_principal_of, let_in
+from cqueue.web.auth.rates import Rates
 from cqueue.web.auth.routes import AUDITED, OPEN, ROLES_OF, TICKETED, check_role
 from cqueue.web.cluster import placeholders
 from cqueue.web.counting import ROUTE
@@ -44,13 +45,15 @@ class Gate:
         app: whose routes they are, and whose way to show errors.
         inner: what a request that may pass goes to.
         access: what callers may show.
+        request_rate: requests a second that each caller may send; 0: any number.
     """
 
-    def __init__(self, app: Flask, inner: WSGIApplication, access: Access) -> None:
+    def __init__(self, app: Flask, inner: WSGIApplication, access: Access, *, request_rate: int = 0) -> None:
         self._app = app
         self._inner = inner
         self._access = access
         self._failures = Failures()
+        self._rates = Rates(request_rate) if request_rate else None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Let a request pass, or answer it."""
@@ -59,6 +62,10 @@ class Gate:
             start_response = _Audit(environ, route or "", start_response)
         try:
             self._admit(environ, route)
+            if self._rates is not None and route not in OPEN:
+                standing = self._rates.take(environ)
+                start_response = standing.telling(start_response)
+                standing.check()
         except (Refused, Problem) as error:
             with self._app.request_context(environ):
                 return self._app.make_response(self._app.handle_user_exception(error))(environ, start_response)
