@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from cqueue.core import limits
 from cqueue.errors import Unusable
+from cqueue.metrics import LABELS_MAX_DEFAULT
 
 ENV_PREFIX: Final = "CQUEUE_"
 ENV_PREFIX_ORIGINAL: Final = "CFQUEUE_"
@@ -113,6 +114,12 @@ class Settings:
     )
     events_max: int = _setting(
         100_000, "Newest changes of jobs this node keeps for GET /events; 0: none.", low=0, high=10_000_000
+    )
+    metrics_labels_max: int = _setting(
+        LABELS_MAX_DEFAULT,
+        "Queues, and pairs of queue and type, with labels of their own in metrics; the rest are together `other`.",
+        low=1,
+        high=100_000,
     )
     allowed_origins: tuple[str, ...] = _setting(
         (),

@@ -1,9 +1,10 @@
 """Every metric by its name, and counting: cheaply in one process, and put together over several.
 
 `METRICS` is the table: what is counted under which name, with which labels. Nobody counts under
-another, so the label sets are bounded: by the routes, verbs and statuses there are, and by
-`limits.QUEUES_MAX`. How metrics look outside is in `cqueue.web.metrics`, what they mean to an
-operator in docs/metrics.md. A label never names a job, a type or a consumer: there is no end of those.
+another, so the label sets are bounded: by the routes, verbs and statuses there are. Of queues, and of
+pairs of queue and type, so many have labels of their own as a setting says; the rest are `OTHER`
+together. A label never names a job or a consumer: there is no end of those. How metrics look outside
+is in `cqueue.web.metrics`, what they mean to an operator in docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ LONG_S: Final = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600
 """Bounds, in seconds, of what jobs and their consumers do."""
 SNAPSHOT_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 OPERATIONS: Final = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0)
+
+LABELS_MAX_DEFAULT: Final = 1_000
+"""Queues with labels of their own, and pairs of queue and type."""
+OTHER: Final = "other"
+"""The label of what has none of its own."""
 
 FENCED_VERBS: Final = ("conclude", "extend", "fail", "progress", "release")
 """What only the holder of a job may say."""
@@ -54,6 +60,10 @@ def _of_queues(kind: Literal["counter", "gauge"], text: str, *labels: str) -> Me
     return Metric(kind, text, ("queue", *labels), of="queue", known=())
 
 
+def _of_jobs(text: str) -> Metric:
+    return Metric("histogram", text, ("queue", "type"), bounds=LONG_S, known=())
+
+
 METRICS: Final[dict[str, Metric]] = {
     "cqueue_jobs": _of_queues("gauge", "Jobs that are kept.", "state"),
     "cqueue_jobs_enqueued_total": _of_queues("counter", "Jobs that were added."),
@@ -77,10 +87,8 @@ METRICS: Final[dict[str, Metric]] = {
         ("by",),
         known=(("idempotency_key",), ("unique_key",)),
     ),
-    "cqueue_job_wait_seconds": Metric(
-        "histogram", "From when a job could be handed out to when it first was.", bounds=LONG_S
-    ),
-    "cqueue_job_run_seconds": Metric("histogram", "From a job's last hand-out to its conclusion.", bounds=LONG_S),
+    "cqueue_job_wait_seconds": _of_jobs("From when a job could be handed out to when it first was."),
+    "cqueue_job_run_seconds": _of_jobs("From a job's last hand-out to its conclusion."),
     "cqueue_consumers_waiting": Metric(
         "gauge", "Consumers that wait for a job.", ("transport",), known=(("http",), ("websocket",))
     ),
@@ -105,6 +113,8 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "cqueue_raft_batch_operations": Metric("histogram", "Operations in a batch.", bounds=OPERATIONS),
     "cqueue_journal_sync_seconds": Metric("histogram", "One transaction of the journal.", bounds=SHORT_S),
+    "cqueue_disk_free_bytes": Metric("gauge", "Free on the file system with the data directory.", known=()),
+    "cqueue_disk_size_bytes": Metric("gauge", "Size of the file system with the data directory.", known=()),
     "cqueue_snapshot_seconds": Metric("histogram", "Making one snapshot, beside the loop.", bounds=SNAPSHOT_S),
     "cqueue_build_info": Metric("gauge", "1, with the version.", ("version",), known=()),
 }

@@ -106,6 +106,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "max_jobs": 7,
         "max_bytes": 4_000_000,
         "events_max": 1_000,
+        "metrics_labels_max": 50,
         "stream_silence_s": 30,
         "allowed_origins": "https://app.example,http://localhost:8080",
         "waiting_max": 9,

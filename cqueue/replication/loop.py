@@ -109,6 +109,7 @@ def prepare(settings: Settings, listener: socket.socket, clock: Clock) -> tuple[
         events_max=settings.events_max,
         waiting_max=settings.waiting_max,
     )
+    replica.tallies.labels_max = settings.metrics_labels_max
     consensus = _consensus(settings, replica, clock, session)
     replica.attach(consensus)
     return consensus, replica, Inbox(listener, consensus._poller, replica)

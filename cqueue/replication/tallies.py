@@ -17,30 +17,38 @@ from cqueue.core.jobs import CONCLUDED, Job
 from cqueue.core.machine import StateMachine
 from cqueue.core.operations import Keyed, Within
 from cqueue.core.results import Dequeued, Enqueued, Refusal, Result, Settled
-from cqueue.metrics import Series, Tally
+from cqueue.metrics import LABELS_MAX_DEFAULT, OTHER, Histogram, Series, Tally
 from cqueue.replication.batches import Batch
 
 _LEADERS: Final[Series] = ("cqueue_raft_leader_changes_total",)
 _BY_KEY: Final[Series] = ("cqueue_deduplicated_total", "idempotency_key")
 _BY_UNIQUE_KEY: Final[Series] = ("cqueue_deduplicated_total", "unique_key")
 
+_WAITS: Final = "cqueue_job_wait_seconds"
+_RUNS: Final = "cqueue_job_run_seconds"
+_OTHER: Final = (OTHER, OTHER)
+
 Epoch = tuple[int, str | None]
 
 
 class Tallies:
-    """levels: {worker: what is so now in it}. leader: (term, id) of the last leader that was known."""
+    """levels: {worker: what is so now in it}. leader: (term, id) of the last leader that was known.
+
+    of_jobs: {(queue, type): how long such jobs waited, and ran}; `labels_max` of those that were seen first,
+    and one for the rest.
+    """
 
     def __init__(self) -> None:
+        self.labels_max = LABELS_MAX_DEFAULT
+        self._of_jobs: dict[tuple[str, str], tuple[Histogram, Histogram]] = {}
         self._counted = Tally()
         self._levels: dict[Hashable, dict[Series, int]] = {}
         self._leader: Epoch | None = None
-        self._commits, self._batches, self._waits, self._runs, journal_syncs, snapshots = (
+        self._commits, self._batches, journal_syncs, snapshots = (
             self._counted.histogram((name,))
             for name in (
                 "cqueue_raft_commit_seconds",
                 "cqueue_raft_batch_operations",
-                "cqueue_job_wait_seconds",
-                "cqueue_job_run_seconds",
                 "cqueue_journal_sync_seconds",
                 "cqueue_snapshot_seconds",
             )
@@ -104,16 +112,27 @@ class Tallies:
             if job.attempt != 1 or job.started_index != index:
                 continue
             if extras is None:
-                self._waits.observe((job.started_ms - job.created_ms) / 1000)
+                self._of(job)[0].observe((job.started_ms - job.created_ms) / 1000)
             elif not any(change.event == "hand_out" for change in extras.changes):
-                self._waits.observe((job.started_ms - (extras.run_at_ms or job.created_ms)) / 1000)
+                self._of(job)[0].observe((job.started_ms - (extras.run_at_ms or job.created_ms)) / 1000)
 
     def _count_runs(self, machine: StateMachine) -> None:
         for job_id in machine.finished_now:
             job = machine.state.jobs.get(job_id)
             # The entry was this batch: whatever it concluded, the batch did.
             if job is not None and job.status == CONCLUDED:
-                self._runs.observe((job.finished_ms - job.started_ms) / 1000)
+                self._of(job)[1].observe((job.finished_ms - job.started_ms) / 1000)
+
+    def _of(self, job: Job) -> tuple[Histogram, Histogram]:
+        """Where waits and runs of jobs like this one are counted."""
+        given = (job.queue, job.type)
+        found = self._of_jobs.get(given)
+        if found is None:
+            if len(self._of_jobs) >= self.labels_max:
+                given = _OTHER
+            waits, runs = (self._counted.histogram((name, *given)) for name in (_WAITS, _RUNS))
+            found = self._of_jobs[given] = waits, runs
+        return found
 
     def _count_fenced(self, batch: Batch, results: list[Result]) -> None:
         for operation, result in zip(entry.decode(batch.data)[4], results, strict=True):

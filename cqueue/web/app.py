@@ -71,7 +71,7 @@ def create_app(link: ReplicaLink, settings: Settings, access: Access | None = No
     events.add_routes(app, link)
     stream.add_routes(app, desk, link, message_bytes_max=body_bytes_max, silence_s=settings.stream_silence_s)
     members.add_routes(app, link, body_bytes_max=body_bytes_max)
-    metrics.add_routes(app, desk, link)
+    metrics.add_routes(app, desk, link, labels_max=settings.metrics_labels_max, data_dir=settings.data_dir)
     ticketing.add_routes(app, access.tickets)
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=settings.data_dir or None)
     openapi.add_routes(app)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from cqueue import metrics
-from cqueue.metrics import Tally
+from cqueue.metrics import OTHER, Tally
 from cqueue.protocol import REPORT
 from cqueue.web.link import ReplicaLink
 
@@ -24,9 +24,8 @@ ROUTE: Final = "cqueue.route"
 """Where a request's environment says which route it is, as the gate found it: `PUT /jobs/enqueue`, or None."""
 NO_ROUTE: Final = "none"
 """The label of what is no route, or was refused before anybody looked."""
-OTHER_METHOD: Final = "other"
 METHODS: Final = frozenset(("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"))
-"""Those with a label of their own; a caller can make up any number of others."""
+"""Those with a label of their own; a caller can make up any number of others, which are `OTHER`."""
 
 _REQUESTS: Final = "cqueue_http_requests_total"
 _DURATION: Final = "cqueue_http_request_duration_seconds"
@@ -54,7 +53,7 @@ class Counts:
         """A request was answered; seconds: None where its time means nothing."""
         path = NO_ROUTE if route is None else route.partition(" ")[2]
         if method not in METHODS:
-            method = OTHER_METHOD
+            method = OTHER
         self._tally.count((_REQUESTS, path, method, code))
         if seconds is not None:
             self._tally.observe((_DURATION, path, method), seconds)

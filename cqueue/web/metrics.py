@@ -7,25 +7,28 @@ No page holds up the replica, and no part of the text this worker, for more than
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, chain, islice
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import gevent
 from flask import Response, request
-from prometheus_client.core import Metric as Family
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.samples import Sample
+from msgspec import structs
 
 import cqueue
 from cqueue import metrics
 from cqueue.core.queries import ListQueues
+from cqueue.core.reach import Reach, reaches
 from cqueue.core.results import QueueState
-from cqueue.metrics import METRICS, Series, Tally
+from cqueue.metrics import METRICS, OTHER, Histogram, Series, Tally
 from cqueue.protocol import PEEK, RESULT, STATUS, TALLY, NodeStatus, decode_status
+from cqueue.web import exposition
 from cqueue.web.asking import Desk
+from cqueue.web.auth.principals import principal_of
 from cqueue.web.contract import REPLICA, Call, Gives, promises
+from cqueue.web.exposition import Values
 from cqueue.web.link import ReplicaLink
 from cqueue.web.problems import Problem
 from cqueue.web.shapes import queues
@@ -34,15 +37,17 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from flask import Flask
 
+T = TypeVar("T")
+
 QUEUES_AT_A_TIME: Final = 100
 """In one look at the state."""
-SAMPLES_AT_A_TIME: Final = 1_000
+TEXT_CHARS_AT_A_TIME: Final = 65_536
 """Written before others get their turn."""
 TURN_S: Final = 0.001
 """A pause of 0 would let greenlets go on that can, and see none that have something to read by now."""
 
-Samples = tuple[str, Iterable[Sample]]
-"""A metric's name and its samples."""
+Simple = tuple[str, Iterable[tuple[Values, float]]]
+"""The name of a counter or a gauge, and its samples."""
 
 TOTALS: Final[dict[str, tuple[str, ...]]] = {
     "cqueue_jobs_enqueued_total": queues.EVENTS["enqueued"],
@@ -55,9 +60,6 @@ TOTALS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What the totals of a queue are called here, and the events each counts."""
 
-_EOF: Final = b"# EOF\n"
-"""The end of OpenMetrics; Prometheus' own text has none."""
-
 METRICS_CALL: Final = Call(
     "get_metrics",
     "What there is to see of this node and its queues, for Prometheus; docs/metrics.md has each metric.",
@@ -66,8 +68,11 @@ METRICS_CALL: Final = Call(
 )
 
 
-def add_routes(app: Flask, desk: Desk, link: ReplicaLink) -> None:
-    """Add the route to `app`; it asks the replica at the other end of `link`."""
+def add_routes(app: Flask, desk: Desk, link: ReplicaLink, *, labels_max: int, data_dir: str) -> None:
+    """Add the route to `app`; it asks the replica at the other end of `link`.
+
+    labels_max: how many queues are shown by their names. data_dir: the node's; empty: it has none.
+    """
 
     def ask(kind: int) -> bytes:
         _, outcome, index, data = link.ask(kind)
@@ -80,79 +85,75 @@ def add_routes(app: Flask, desk: Desk, link: ReplicaLink) -> None:
     def show() -> Response:
         desk.counts.report()
         tally, status = metrics.decode(ask(TALLY)), decode_status(ask(STATUS))
-        states = list(_queues(desk, request.environ))
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        families = chain(_of_queues(states, time.time_ns() // 1_000_000), _of_node(status), _counted(tally))
-        text = b"".join(_text(families, encode))
-        if content_type.startswith("application/openmetrics-text"):
-            text += _EOF
-        return Response(text, content_type=content_type)
+        states = _queues(desk, request.environ, labels_max)
+        simple = chain(
+            _of_queues(states, time.time_ns() // 1_000_000), _of_node(status), _of_disk(data_dir), _counted(tally)
+        )
+        histograms = _histograms(tally, principal_of(request.environ).reach)
+        form = exposition.format_of(request.headers.get("Accept", ""))
+        text = _in_turns(
+            chain(
+                chain.from_iterable(exposition.simple(name, METRICS[name], samples, form) for name, samples in simple),
+                chain.from_iterable(
+                    exposition.histograms(name, METRICS[name], samples, form) for name, samples in histograms
+                ),
+            )
+        )
+        return Response(text + exposition.END if form.is_open else text, content_type=form.content_type)
 
 
-def _queues(desk: Desk, environ: WSGIEnvironment) -> Iterator[QueueState]:
-    """The queues that the caller may see, as this node knows them."""
+def _in_turns(parts: Iterable[str]) -> str:
+    """All of it; now and then whatever else this worker does has its turn."""
+    text: list[str] = []
+    chars = 0
+    for part in parts:
+        text.append(part)
+        chars += len(part)
+        if chars >= TEXT_CHARS_AT_A_TIME:
+            chars = 0
+            gevent.sleep(TURN_S)
+    return "".join(text)
+
+
+# -- of queues -----------------------------------------------------------------------------------
+
+
+def _queues(desk: Desk, environ: WSGIEnvironment, labels_max: int) -> list[QueueState]:
+    """The queues that the caller may see, as this node knows them; beyond so many the last by name are one."""
+    shown: list[QueueState] = []
+    rest: QueueState | None = None
     after: str | None = ""
     while after is not None:
         page, _ = desk.look(environ, queues.decode_queues, ListQueues(after, QUEUES_AT_A_TIME), PEEK)
-        yield from page.queues
+        for state in page.queues:
+            # A queue that has the name of the rest is part of it: no sample may be there twice.
+            if state.queue != OTHER and len(shown) < labels_max:
+                shown.append(state)
+            else:
+                rest = state if rest is None else _together(rest, state)
         after = page.next
+    return shown if rest is None else [*shown, structs.replace(rest, queue=OTHER)]
 
 
-# -- text ----------------------------------------------------------------------------------------
-
-
-class _Some:
-    """A registry of some samples of one metric."""
-
-    def __init__(self, name: str, samples: list[Sample]) -> None:
-        metric = METRICS[name]
-        self._family = Family(name.removesuffix("_total"), metric.help, metric.kind)
-        self._family.samples = samples
-
-    def collect(self) -> Iterable[Family]:
-        return (self._family,)
-
-
-def _text(families: Iterable[Samples], encode: Callable[[_Some], bytes]) -> Iterator[bytes]:
-    """The text, in parts; between two of them whatever else this worker does has its turn."""
-    written = 0
-    for name, samples in families:
-        rest = iter(samples)
-        part = list(islice(rest, SAMPLES_AT_A_TIME))
-        text = _part(name, part, encode)
-        while text:
-            yield text
-            written += len(part)
-            if written >= SAMPLES_AT_A_TIME:
-                written = 0
-                gevent.sleep(TURN_S)
-            part = list(islice(rest, SAMPLES_AT_A_TIME))
-            # Two lines of comment belong at the beginning only.
-            text = _part(name, part, encode).split(b"\n", 2)[2] if part else b""
-
-
-def _part(name: str, samples: list[Sample], encode: Callable[[_Some], bytes]) -> bytes:
-    return encode(_Some(name, samples)).removesuffix(_EOF)
-
-
-# -- samples -------------------------------------------------------------------------------------
-
-
-def _simple(name: str, values: Iterable[tuple[tuple[str, ...], float]]) -> Samples:
-    """Of a counter or a gauge. values: (values of its labels, value)."""
-    labels = METRICS[name].labels
-    return name, (Sample(name, dict(zip(labels, given, strict=True)), value) for given, value in values)
-
-
-def _of_queues(states: list[QueueState], now_ms: int) -> Iterator[Samples]:
-    """What the replicated state knows. now_ms: by this node's clock."""
-    yield _simple(
-        "cqueue_jobs", (((each.queue, status), jobs) for each in states for status, jobs in each.counts.items())
+def _together(one: QueueState, other: QueueState) -> QueueState:
+    """Two queues as if they were one, which is paused if one of them is."""
+    return structs.replace(
+        one,
+        settings=other.settings if other.settings.paused else one.settings,
+        counts={status: jobs + other.counts[status] for status, jobs in one.counts.items()},
+        totals={event: one.totals.get(event, 0) + other.totals.get(event, 0) for event in one.totals | other.totals},
+        oldest_ms=min(one.oldest_ms or other.oldest_ms, other.oldest_ms or one.oldest_ms),
+        now_ms=max(one.now_ms, other.now_ms),
     )
+
+
+def _of_queues(states: list[QueueState], now_ms: int) -> Iterator[Simple]:
+    """What the replicated state knows. now_ms: by this node's clock."""
+    yield "cqueue_jobs", (((each.queue, status), jobs) for each in states for status, jobs in each.counts.items())
     for name, events in TOTALS.items():
-        yield _simple(name, [((each.queue,), sum(each.totals.get(event, 0) for event in events)) for each in states])
-    yield _simple("cqueue_queue_oldest_job_age_seconds", (((each.queue,), _age_s(each, now_ms)) for each in states))
-    yield _simple("cqueue_queue_paused", (((each.queue,), each.settings.paused) for each in states))
+        yield name, [((each.queue,), sum([each.totals.get(event, 0) for event in events])) for each in states]
+    yield "cqueue_queue_oldest_job_age_seconds", (((each.queue,), _age_s(each, now_ms)) for each in states)
+    yield "cqueue_queue_paused", (((each.queue,), int(each.settings.paused)) for each in states)
 
 
 def _age_s(state: QueueState, now_ms: int) -> float:
@@ -160,7 +161,10 @@ def _age_s(state: QueueState, now_ms: int) -> float:
     return (max(now_ms, state.now_ms) - state.oldest_ms) / 1000 if state.oldest_ms else 0
 
 
-def _of_node(status: NodeStatus) -> Iterator[Samples]:
+# -- of the node ---------------------------------------------------------------------------------
+
+
+def _of_node(status: NodeStatus) -> Iterator[Simple]:
     """What the node says of itself."""
     for name, value in (
         ("cqueue_raft_is_leader", status.role == "leader"),
@@ -169,50 +173,38 @@ def _of_node(status: NodeStatus) -> Iterator[Samples]:
         ("cqueue_raft_commit_index", status.commit_index),
         ("cqueue_raft_applied_index", status.applied_index),
     ):
-        yield _simple(name, [((), value)])
-    yield _simple("cqueue_build_info", [((cqueue.__version__,), 1)])
+        yield name, [((), int(value))]
+    yield "cqueue_build_info", [((cqueue.__version__,), 1)]
 
 
-_COUNTED: Final = (
-    "cqueue_raft_leader_changes_total",
-    "cqueue_raft_commit_seconds",
-    "cqueue_raft_batch_operations",
-    "cqueue_journal_sync_seconds",
-    "cqueue_snapshot_seconds",
-    "cqueue_job_wait_seconds",
-    "cqueue_job_run_seconds",
-    "cqueue_fenced_total",
-    "cqueue_deduplicated_total",
-    "cqueue_consumers_waiting",
-    "cqueue_http_requests_total",
-    "cqueue_http_request_duration_seconds",
-)
+def _of_disk(data_dir: str) -> Iterator[Simple]:
+    """The file system under the data directory, as this process may use it."""
+    found = os.statvfs(data_dir) if data_dir else None
+    yield "cqueue_disk_free_bytes", [((), found.f_bavail * found.f_frsize)] if found else []
+    yield "cqueue_disk_size_bytes", [((), found.f_blocks * found.f_frsize)] if found else []
 
 
-def _counted(tally: Tally) -> Iterator[Samples]:
-    """What was counted as it happened."""
-    for name in _COUNTED:
-        metric = METRICS[name]
+def _counted(tally: Tally) -> Iterator[Simple]:
+    """What was counted as it happened, and what is so now."""
+    for name, found in (
+        ("cqueue_raft_leader_changes_total", tally.counts),
+        ("cqueue_fenced_total", tally.counts),
+        ("cqueue_deduplicated_total", tally.counts),
+        ("cqueue_http_requests_total", tally.counts),
+        ("cqueue_consumers_waiting", tally.levels),
+    ):
+        yield name, sorted((dict.fromkeys(METRICS[name].known, 0) | _of(name, found)).items())
+
+
+def _histograms(tally: Tally, reach: Reach | None) -> Iterator[tuple[str, list[tuple[Values, Histogram]]]]:
+    """What was counted with a value; of jobs only where their queue is one of `reach`."""
+    for name, metric in METRICS.items():
         if metric.kind == "histogram":
-            yield _histograms(name, tally)
-        else:
-            found: dict[Series, int] = tally.counts if metric.kind == "counter" else tally.levels
-            values = dict.fromkeys(metric.known, 0) | {
-                series[1:]: value for series, value in found.items() if series[0] == name
-            }
-            yield _simple(name, sorted(values.items()))
+            found = {given: Histogram.of(name) for given in metric.known} | _of(name, tally.histograms)
+            if reach is not None and "queue" in metric.labels:
+                found = {given: one for given, one in found.items() if given[0] != OTHER and reaches(reach, given[0])}
+            yield name, sorted(found.items())
 
 
-def _histograms(name: str, tally: Tally) -> Samples:
-    metric = METRICS[name]
-    found = {given: metrics.Histogram.of(name) for given in metric.known}
-    found |= {series[1:]: histogram for series, histogram in tally.histograms.items() if series[0] == name}
-    samples = []
-    for given, histogram in sorted(found.items()):
-        labels = dict(zip(metric.labels, given, strict=True))
-        so_far = list(accumulate(histogram.counts))
-        for bound, count in zip((*map(str, metric.bounds), "+Inf"), so_far, strict=True):
-            samples.append(Sample(f"{name}_bucket", labels | {"le": bound}, count))
-        samples.append(Sample(f"{name}_count", labels, so_far[-1]))
-        samples.append(Sample(f"{name}_sum", labels, histogram.sum))
-    return name, samples
+def _of(name: str, found: dict[Series, T]) -> dict[Values, T]:
+    return {series[1:]: value for series, value in found.items() if series[0] == name}

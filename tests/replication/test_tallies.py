@@ -32,8 +32,8 @@ from cqueue.simulation.world import World
 from tests.replication.test_errands import Asked, answered, leader_and_others, replica_of, replicas, until
 
 ONE = NewJob("A", b"null")
-WAIT: Series = ("cqueue_job_wait_seconds",)
-RUN: Series = ("cqueue_job_run_seconds",)
+WAIT: Series = ("cqueue_job_wait_seconds", "default", "A")
+RUN: Series = ("cqueue_job_run_seconds", "default", "A")
 
 
 @pytest.fixture
@@ -106,6 +106,23 @@ def test_a_delayed_job_waits_from_when_it_may_run(cluster: Cluster) -> None:
     waits, waited_s = observed(tally_of(cluster, leader), WAIT)
     assert waits == 1
     assert 4 <= waited_s < 8
+
+
+def test_queues_and_types_beyond_the_limit_are_counted_together(cluster: Cluster) -> None:
+    """The first pairs that are seen keep their labels, so that a series never changes its meaning."""
+    leader, _, _ = leader_and_others(cluster)
+    replica_of(cluster, leader).tallies.labels_max = 2
+    kinds = [("A", "mail"), ("B", "mail"), ("A", "images"), ("C", "mail"), ("A", "mail")]
+    do(cluster, leader, Enqueue([NewJob(kind, b"null", queue=queue) for kind, queue in kinds]))
+    for queue in ("mail", "images"):
+        do(cluster, leader, Dequeue(9, queues=(queue,)))
+    do(cluster, leader, Conclude([Conclusion(job_id) for job_id in range(1, 6)]))
+    histograms = tally_of(cluster, leader).histograms
+    assert {(name, *labels): sum(histograms[name, *labels].counts) for name, *labels in histograms if labels} == {
+        (name, *labels): jobs
+        for name in ("cqueue_job_wait_seconds", "cqueue_job_run_seconds")
+        for labels, jobs in ((("mail", "A"), 2), (("mail", "B"), 1), (("other", "other"), 2))
+    }
 
 
 def test_jobs_whose_unique_key_is_taken_are_counted(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +15,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import cqueue
+from cqueue import metrics
 from cqueue.core.jobs import STATUSES
-from cqueue.metrics import METRICS
-from cqueue.web.metrics import QUEUES_AT_A_TIME, SAMPLES_AT_A_TIME
+from cqueue.metrics import METRICS, Tally
+from cqueue.web.metrics import QUEUES_AT_A_TIME, TEXT_CHARS_AT_A_TIME
 from tests.support import eventually
 from tests.web.callers import Callers, given_open_door
 from tests.web.replica import StandInReplica
@@ -54,9 +56,19 @@ def requests_between(before: Shown, after: Shown) -> Shown:
     }
 
 
-def test_every_metric_of_the_table_is_shown_with_its_labels(web: Web) -> None:
+def given_jobs_counted(replica: StandInReplica, *queues: str) -> None:
+    """Have the replica count a job of each queue that waited and ran."""
+    tally = Tally()
+    for queue in queues:
+        for name in ("cqueue_job_wait_seconds", "cqueue_job_run_seconds"):
+            tally.observe((name, queue, "A"), 0.3)
+    replica.tallies.report("test", metrics.encode(tally))
+
+
+def test_every_metric_of_the_table_is_shown_with_its_labels(web: Web, replica: StandInReplica) -> None:
     """And none besides."""
     web.given_job_in_progress()
+    given_jobs_counted(replica, "default")
     web.send("GET", "/metrics")
     families = {family.name: family for family in parse_text(web.send("GET", "/metrics").body.decode())}
     assert families.keys() == {
@@ -179,7 +191,7 @@ def test_open_metrics_is_written_for_those_who_ask_for_it(web: Web) -> None:
 @pytest.mark.parametrize("accept", ["", OPEN_METRICS])
 def test_more_queues_than_one_look_or_part_takes_are_all_shown(web: Web, accept: str) -> None:
     """Each once, in one family; names are escaped."""
-    count = max(QUEUES_AT_A_TIME, SAMPLES_AT_A_TIME // len(STATUSES)) + 10
+    count = max(QUEUES_AT_A_TIME, TEXT_CHARS_AT_A_TIME // 200) + 10
     names = [f'q{number}"\\' for number in range(count)]
     web.send("PUT", "/jobs/enqueue", [{"queue": name} for name in names])
     text = web.send("GET", "/metrics", accept=accept).body.decode()
@@ -188,6 +200,39 @@ def test_more_queues_than_one_look_or_part_takes_are_all_shown(web: Web, accept:
     jobs = next(family for family in parse(text) if family.name == "cqueue_jobs")
     shown = [(sample.labels["queue"], sample.labels["state"]) for sample in jobs.samples]
     assert sorted(shown) == sorted((name, status) for name in names for status in STATUSES)
+
+
+def test_queues_beyond_the_limit_are_shown_together(own_replica: StandInReplica) -> None:
+    """The last by name: their sums, their oldest job; a queue that has the name of the rest is one of them."""
+    web = Web(own_replica, own_replica.path.parent, {"metrics_labels_max": 2})
+    web.start()
+    try:
+        for queue, jobs in (("a", 1), ("other", 2), ("b", 3), ("c", 4), ("d", 5)):
+            web.given_jobs(jobs, queue=queue)
+            own_replica.clock_ahead_ms += 1_000
+        web.send("POST", "/queues/c/pause")
+        shown = shown_by(web)
+    finally:
+        web.stop()
+    assert {name: value for name, value in shown.items() if "QUEUED" in name} == {
+        'cqueue_jobs{queue="a",state="QUEUED"}': 1,
+        'cqueue_jobs{queue="b",state="QUEUED"}': 3,
+        'cqueue_jobs{queue="other",state="QUEUED"}': 2 + 4 + 5,
+    }
+    assert shown['cqueue_jobs_enqueued_total{queue="other"}'] == 2 + 4 + 5
+    assert shown['cqueue_queue_paused{queue="other"}'] == 1
+    assert 4 <= shown['cqueue_queue_oldest_job_age_seconds{queue="other"}'] < 4 + ANSWER_S
+
+
+def test_the_disk_under_the_data_directory_is_shown(own_replica: StandInReplica, tmp_path: Path) -> None:
+    """Where there is one."""
+    web = Web(own_replica, own_replica.path.parent, {"data_dir": str(tmp_path)})
+    web.start()
+    try:
+        shown = shown_by(web)
+    finally:
+        web.stop()
+    assert 0 <= shown["cqueue_disk_free_bytes"] <= shown["cqueue_disk_size_bytes"] == shutil.disk_usage(tmp_path).total
 
 
 def test_without_its_replica_a_node_has_no_figures(own_web: Web, own_replica: StandInReplica) -> None:
@@ -203,12 +248,14 @@ def test_a_viewer_of_some_queues_sees_no_others(own_replica: StandInReplica, tmp
     callers.add("all", "admin")
     callers.add("some", "viewer", queues=("mail-*",))
     with given_open_door(callers, own_replica) as door:
-        door.call("all", "PUT", "/jobs/enqueue", [{"queue": "mail-a"}, {"queue": "other"}])
+        door.call("all", "PUT", "/jobs/enqueue", [{"queue": "mail-a"}, {"queue": "images"}])
+        given_jobs_counted(own_replica, "mail-a", "images", "other")
         text = door.call("some", "GET", "/metrics").get_data(as_text=True)
     assert {
         sample.labels["queue"] for family in parse_text(text) for sample in family.samples if "queue" in sample.labels
     } == {"mail-a"}
-    assert "cqueue_raft_term 3.0" in text
+    assert 'cqueue_job_wait_seconds_count{queue="mail-a"' in text
+    assert "cqueue_raft_term 3\n" in text
 
 
 @pytest.fixture
