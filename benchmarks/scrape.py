@@ -1,8 +1,8 @@
 """`python -m benchmarks.scrape`: how long `GET /metrics` takes when there is much to show, and who waits for it.
 
-A single node in memory holds a million jobs in a thousand queues, and one of each queue has run. It is scraped again and again, while
-another client of the same web process asks for one job at a time: what its slowest answer took is
-what a scrape keeps others waiting.
+A single node in memory holds a million jobs in a thousand queues, and one job of each queue has run. It is
+scraped again and again, while another client of the same web process asks for one job at a time: what its
+slowest answer took is what a scrape keeps others waiting.
 """
 
 from __future__ import annotations
