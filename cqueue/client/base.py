@@ -24,6 +24,7 @@ class Base(Generic[H]):
     """
 
     _connections: type[H]
+    _carriers: type[Carrier] = Carrier
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Base(Generic[H]):
         answer_s: float = ANSWER_S_DEFAULT,
         keys: bool = True,
     ) -> None:
-        self._carrier = Carrier(
+        self._carrier = self._carriers(
             nodes, token=token, consumer=consumer, timeout_s=timeout_s, answer_s=answer_s, keys=keys
         )
         self._http = self._connections(ca_file)

@@ -28,7 +28,7 @@ _RECEIVED: Final = memoryview(bytearray(256 * 1024))
 class Inbox:
     """Accepts workers on `listener`, which is bound and listening.
 
-    unwritten: connections with answers to write at the end of this round.
+    connections: those that are open; unwritten: of these, with answers to write at the end of this round.
     """
 
     def __init__(self, listener: socket.socket, poller: Any, replica: Replica) -> None:
@@ -36,6 +36,7 @@ class Inbox:
         self._listener = listener
         self._poller = poller
         self._replica = replica
+        self.connections: set[Connection] = set()
         self.unwritten: set[Connection] = set()
         poller.subscribe(listener.fileno(), self._accept, _READ)
 
@@ -46,7 +47,7 @@ class Inbox:
             log.warning("worker_not_accepted error=%r", str(error))
             return
         accepted.setblocking(False)
-        Connection(accepted, self._poller, self._replica, self)
+        self.connections.add(Connection(accepted, self._poller, self._replica, self))
 
     def flush(self) -> None:
         """Write what was answered in this round."""
@@ -54,9 +55,11 @@ class Inbox:
             self.unwritten.pop().write()
 
     def close(self) -> None:
-        """Accept nobody any more."""
+        """Accept nobody any more, and leave those that are there."""
         self._poller.unsubscribe(self._listener.fileno())
         self._listener.close()
+        for connection in tuple(self.connections):
+            connection.close()
 
 
 class Connection:
@@ -80,7 +83,7 @@ class Connection:
             self._inbox.unwritten.add(self)
         if not events & _READ:
             if not events & _WRITE:
-                self._close()
+                self.close()
             return
         try:
             size = self._socket.recv_into(_RECEIVED)
@@ -89,14 +92,14 @@ class Connection:
         except OSError:
             size = 0
         if not size:
-            self._close()
+            self.close()
             return
         try:
             for frame in self._frames.feed(_RECEIVED[:size]):
                 self._on_frame(*protocol.parse_request(frame))
         except protocol.FrameError as error:
             log.warning("worker_frame_refused error=%r", str(error))
-            self._close()
+            self.close()
 
     def _on_frame(self, request_id: int, kind: int, wait_ms: int, body: bytes) -> None:
         if kind == protocol.CANCEL:
@@ -146,17 +149,19 @@ class Connection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._close()
+            self.close()
             return
         self._unwritten = data[sent:]
         if bool(self._unwritten) != was_waiting:
             self._poller.subscribe(self._descriptor, self._on_event, _READ | _WRITE if self._unwritten else _READ)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Nobody is there any more who could be answered."""
         if self._socket.fileno() == -1:
             return
         self._poller.unsubscribe(self._descriptor)
         self._socket.close()
+        self._inbox.connections.discard(self)
         self._inbox.unwritten.discard(self)
         self._replica.tallies.forget(self)
         for request in self._requests.values():

@@ -1,7 +1,7 @@
 """What a web worker counts: requests by route as they are answered, and consumers that wait for a job.
 
 It stands in front of all else, so that what is refused at the door is counted, too. It costs each
-request a few dictionary look-ups and nothing more: the sums are made in the replica, which a worker
+request one dictionary look-up and nothing more: the sums are made in the replica, which a worker
 sends what it has counted once a second, and before it asks for the sums.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from cqueue import metrics
-from cqueue.metrics import OTHER, Tally
+from cqueue.metrics import OTHER, Histogram, Tally
 from cqueue.protocol import REPORT
 from cqueue.web.link import ReplicaLink
 
@@ -38,29 +38,30 @@ _SWITCHING: Final = "101"
 class Counts:
     """What this worker has counted and not reported yet.
 
-    reported: the levels that the replica was told last.
+    answers: {(route, method, status): how long each took}; levels: what is so now; reported: the same, as
+    the replica was told last.
     """
 
     def __init__(self, link: ReplicaLink) -> None:
         self._link = link
-        self._tally = Tally()
+        self._answers: dict[tuple[str | None, str, str], Histogram] = {}
+        self._levels = Tally()
         self._reported: dict[metrics.Series, int] = {}
         link.on_sweep.add(self.report)
         link.on_drain.add(self.report)
         link.on_refusal.add(lambda method: self.answered(None, method, _REFUSED, None))
 
-    def answered(self, route: str | None, method: str, code: str, seconds: float | None) -> None:
-        """A request was answered; seconds: None where its time means nothing."""
-        path = NO_ROUTE if route is None else route.partition(" ")[2]
-        if method not in METHODS:
-            method = OTHER
-        self._tally.count((_REQUESTS, path, method, code))
-        if seconds is not None:
-            self._tally.observe((_DURATION, path, method), seconds)
+    def answered(self, route: str | None, method: str, status: str, seconds: float) -> None:
+        """A request was answered. status: as WSGI has it, such as `200 OK`."""
+        durations = self._answers.get((route, method, status))
+        if durations is None:
+            given = route, method if method in METHODS else OTHER, status
+            durations = self._answers.setdefault(given, Histogram.of(_DURATION))
+        durations.observe(seconds)
 
     def wait(self, transport: str, consumers: int) -> None:
         """So many more consumers wait now; or fewer, if it is below 0."""
-        self._tally.shift((_WAITING, transport), consumers)
+        self._levels.shift((_WAITING, transport), consumers)
 
     @contextmanager
     def waiting(self, transport: str) -> Iterator[None]:
@@ -73,12 +74,20 @@ class Counts:
 
     def report(self) -> None:
         """Tell the replica what was counted since it was last told."""
-        tally = self._tally
-        has_news = tally.counts or tally.levels != self._reported
-        if has_news and self._link.tell(REPORT, metrics.encode(tally)):
-            self._reported = dict(tally.levels)
-            tally.counts.clear()
-            tally.histograms.clear()
+        levels = self._levels.levels
+        has_news = self._answers or levels != self._reported
+        if has_news and self._link.tell(REPORT, metrics.encode(self._tally())):
+            self._reported = dict(levels)
+            self._answers.clear()
+
+    def _tally(self) -> Tally:
+        tally = Tally(levels=self._levels.levels)
+        for (route, method, status), durations in self._answers.items():
+            path = NO_ROUTE if route is None else route.partition(" ")[2]
+            tally.count((_REQUESTS, path, method, status[:3]), sum(durations.counts))
+            if not status.startswith(_SWITCHING):
+                tally.histogram((_DURATION, path, method)).add(durations)
+        return tally
 
 
 class Counting:
@@ -90,28 +99,18 @@ class Counting:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
-        answer = _Answer(environ, start_response, self._counts)
-        body = self._inner(environ, answer)
-        if not answer.has_begun:
-            self._counts.answered(environ.get(ROUTE), environ["REQUEST_METHOD"], _SWITCHING, None)
+        begun_s = time.monotonic()
+        has_begun = False
+
+        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[..., object]:
+            nonlocal has_begun
+            has_begun = True
+            seconds = time.monotonic() - begun_s
+            self._counts.answered(environ.get(ROUTE), environ["REQUEST_METHOD"], status, seconds)
+            return start_response(status, headers, exc_info)
+
+        body = self._inner(environ, begin)
+        if not has_begun:
+            # How long it was open says nothing of how long requests take.
+            self._counts.answered(environ.get(ROUTE), environ["REQUEST_METHOD"], _SWITCHING, 0.0)
         return body
-
-
-class _Answer:
-    """Counts an answer as it begins. begun_s: when its request came."""
-
-    __slots__ = ("_begun_s", "_counts", "_environ", "_start_response", "has_begun")
-
-    def __init__(self, environ: WSGIEnvironment, start_response: StartResponse, counts: Counts) -> None:
-        self._environ = environ
-        self._start_response = start_response
-        self._counts = counts
-        self._begun_s = time.monotonic()
-        self.has_begun = False
-
-    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[..., object]:
-        self.has_begun = True
-        environ = self._environ
-        seconds = time.monotonic() - self._begun_s
-        self._counts.answered(environ.get(ROUTE), environ["REQUEST_METHOD"], status[:3], seconds)
-        return self._start_response(status, headers, exc_info)

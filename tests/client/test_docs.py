@@ -1,4 +1,4 @@
-"""docs/client.md says what is so: its examples run, and its tables have every name and figure."""
+"""docs/client.md and docs/tracing.md say what is so: examples run, and tables have every name and figure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import pytest
 
 import cqueue
 from cqueue.client import carrying
+from cqueue.core import limits
+from cqueue.otel import OPERATIONS, TAG_CHARS_MAX, TAGS_MAX
 from tests.cluster.fixtures import StartNode
 
-TEXT = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "client.md").read_text(encoding="utf-8")
+TRACING = (DOCS / "tracing.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT + TRACING, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.cluster
@@ -23,7 +27,18 @@ def test_the_examples_run(start_node: StartNode) -> None:
     assert EXAMPLES
     for example in EXAMPLES:
         code = example.replace("localhost:3000", f"{node.host}:{node.port}")
-        exec(compile(code, "docs/client.md", "exec"), {})  # noqa: S102 - our own document
+        exec(compile(code, "docs", "exec"), {})  # noqa: S102 - our own document
+
+
+def test_every_verb_with_a_span_is_in_the_table_of_spans() -> None:
+    """With its kind and its type."""
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in TRACING.splitlines() if row.startswith("| `")]
+    told = {verb: tuple(row[2:4]) for row in rows for verb in re.findall(r"`(\w+)`", row[0])}
+    for verb, (kind, span) in OPERATIONS.items():
+        assert told[verb] == (span.name.lower(), f"`{kind}`"), verb
+    for figure in (f"({TAGS_MAX} tags)", f"{TAG_CHARS_MAX} characters"):
+        assert figure in TRACING
+    assert (TAGS_MAX, TAG_CHARS_MAX) == (limits.TAGS_MAX, limits.TAG_CHARS_MAX)
 
 
 def test_every_method_and_every_argument_is_named() -> None:
