@@ -158,7 +158,8 @@ def start_nodes(
     secret = secrets.token_hex(32)
     nodes = []
     for port, raft_addr in zip(ports, raft_addrs, strict=True):
-        arguments = ["-m", "cqueue", "serve", "--port", str(port), "--log-level", log_level, *more]
+        arguments = ["-m", "cqueue", "serve", "--port", str(port), "--log-level", log_level]
+        arguments += ["--log-format", "console", *more]
         if count > 1:
             peers = ",".join(peer for peer in raft_addrs if peer != raft_addr)
             arguments += ["--raft-addr", raft_addr, "--peers", peers, "--cluster-secret", secret]

@@ -25,6 +25,7 @@ ENV_PREFIX_ORIGINAL: Final = "CFQUEUE_"
 SETTINGS_ORIGINAL: Final = ("addr", "port", "log_level")
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("auto", "console", "json")
 FSYNC_MODES: Final = ("always", "interval", "never")
 SECRET_CHARS_MIN: Final = 32
 ANY_ORIGIN: Final = "*"
@@ -59,6 +60,10 @@ class Settings:
     addr: str = _setting("127.0.0.1", "Address the HTTP API listens on.", metavar="HOST")
     port: int = _setting(3000, "Port the HTTP API listens on; 0 picks a free one.", low=0, high=_PORT_MAX)
     log_level: str = _setting("info", "Least severe log lines to write.", choices=LOG_LEVELS)
+    log_format: str = _setting(
+        "auto", "How log lines look: for a person, or JSON; auto: for a person in a terminal.", choices=LOG_FORMATS
+    )
+    access_log: bool = _setting(default=False, text="Log a line for each request, too.")
     workers: int = _setting(0, "Web processes; 0 means one up to two cores, then cores - 1.", low=0, high=256)
     raft_addr: str = _setting("", "This node's own host:port for the other nodes.", metavar="HOST:PORT")
     peers: tuple[str, ...] = _setting(

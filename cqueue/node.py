@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import logging
 import os
 import select
 import signal
@@ -31,7 +30,7 @@ from cqueue.errors import Unusable
 from cqueue.processes import fork
 from cqueue.web.auth.access import Access
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 EXIT_PORT_TAKEN: Final = 3
 EXIT_CHILD_DIED: Final = 1
@@ -57,7 +56,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         Unusable: the node cannot start; the sentence says why.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     access = Access(settings)
     if settings.jwt_jwks:
         code = _in_a_child(lambda: _check_keys(access))
@@ -102,7 +101,7 @@ def _watch(children: dict[int, str], replica: int, web: int, on_hangup: Callable
         elif received == signal.SIGHUP:
             on_hangup()
         else:
-            log.info("node_stopping signal=%s", signal.Signals(received).name)
+            log.info("node_stopping", signal=signal.Signals(received).name)
             clean = _stop(children, web, WEB_STOP_S_MAX) and _stop(children, replica, REPLICA_STOP_S_MAX)
             return 0 if clean else EXIT_CHILD_DIED
 
@@ -124,7 +123,7 @@ def _look_again(settings: Settings, access: Access) -> int:
     try:
         _check_tls(settings)
     except Unusable as error:
-        log.warning("tls_kept reason=%r", error.detail)
+        log.warning("tls_kept", reason=error.detail)
         return 1
     return 0
 
@@ -147,7 +146,7 @@ def _in_a_child(body: Callable[[], int]) -> int:
 
 
 def _fail(children: dict[int, str], name: str, code: int) -> int:
-    log.error("node_failed process=%s exit_code=%d", name, code)
+    log.error("node_failed", process=name, exit_code=code)
     for pid in list(children):
         _stop(children, pid, 1.0)
     return code if 0 < code < 128 else EXIT_CHILD_DIED  # noqa: PLR2004 - above: died by a signal
@@ -163,7 +162,7 @@ def _stop(children: dict[int, str], pid: int, patience_s: float) -> bool:
     while pid in children:
         left_s = until_s - time.monotonic()
         if left_s <= 0:
-            log.warning("process_killed process=%s", children[pid])
+            log.warning("process_killed", process=children[pid])
             os.kill(pid, signal.SIGKILL)
             left_s = 1.0
         signal.sigtimedwait({signal.SIGCHLD}, left_s)
@@ -263,7 +262,7 @@ def _mind_others(settings: Settings, address: str) -> None:
             "(CQUEUE_INSECURE=1) if whoever reaches it may do everything",
             exit_code=EXIT_CONFIG,
         )
-    log.warning("node_open addr=%s", settings.addr)
+    log.warning("node_open", addr=settings.addr)
 
 
 def _url(settings: Settings, listener: socket.socket) -> str:

@@ -7,16 +7,16 @@ Linux only; elsewhere the request is dropped and a process watches its parent in
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from cqueue import logs
 from cqueue.errors import Unusable
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 EXIT_FAILED: Final = 1
 

@@ -6,11 +6,12 @@ and the count is said when the interval ends.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final
 
-log = logging.getLogger(__name__)
+from cqueue import logs
+
+log = logs.of(__name__)
 
 INTERVAL_S: Final = 10.0
 HOSTS_MAX: Final = 20
@@ -26,7 +27,7 @@ class Refusals:
     """
 
     def __init__(self, what: str, now_s: Callable[[], float]) -> None:
-        self._what = what
+        self._refused, self._left_out = f"{what}_refused", f"{what}s_refused_too"
         self._now_s = now_s
         self._said: set[str] = set()
         self._unsaid = 0
@@ -39,7 +40,7 @@ class Refusals:
             self._unsaid += 1
             return
         self._said.add(host)
-        log.warning("%s_refused from=%s reason=%r", self._what, host, reason)
+        log.warning(self._refused, host=host, reason=reason)
 
     def tell(self) -> None:
         """Begin the next interval if it is time, with the count of what the last one left out."""
@@ -47,7 +48,7 @@ class Refusals:
         if now_s < self._until_s:
             return
         if self._unsaid:
-            log.warning("%ss_refused_too count=%d seconds=%d", self._what, self._unsaid, INTERVAL_S)
+            log.warning(self._left_out, count=self._unsaid, seconds=round(INTERVAL_S))
         self._said.clear()
         self._unsaid = 0
         self._until_s = now_s + INTERVAL_S

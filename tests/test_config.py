@@ -88,6 +88,8 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "addr": "0.0.0.0",
         "port": 4001,
         "log_level": "error",
+        "log_format": "json",
+        "access_log": True,
         "workers": 3,
         "raft_addr": "node1:4000",
         "peers": "node2:4000,node3:4000",
@@ -254,7 +256,7 @@ def test_a_wrong_value_is_refused_by_the_name_it_came_by(name: str, value: str, 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("prot = 3000\n", "'prot' is no setting; the settings are addr, "),
+        ("prot = 3000\n", "'prot' is no setting; the settings are access_log, addr, "),
         ('port = "3000"\n', None),
         ("port = true\n", "port: True is not a whole number"),
         ("port = 3000.0\n", "port: 3000.0 is not a whole number"),

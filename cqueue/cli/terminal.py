@@ -82,6 +82,7 @@ def _settings(port: int, count: int, log_level: str) -> list[Settings]:
         load(
             {
                 "port": port + position,
+                "log_format": "console",
                 "log_level": "debug" if log_level == "debug" else "info",
                 "workers": 1,
                 "raft_addr": raft_addr,

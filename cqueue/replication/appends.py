@@ -8,18 +8,18 @@ follower further; nothing of it counts before it is whole, checked, kept and loa
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from cqueue import logs
 from cqueue.replication import membership, snapshots
 from cqueue.replication.elections import Elections
 from cqueue.replication.journal import Entry
 from cqueue.replication.raft import Message, Peer
 from cqueue.replication.snapshots import Image, Snapshots
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 APPEND_BYTES_MAX: Final = 1024 * 1024
 """One append message holds this much, or a single larger entry."""
@@ -320,7 +320,7 @@ class Appends(Elections):
             index, term, state = snapshots.decode(encoded)
         except snapshots.UnreadableImage as error:
             # Hole: a snapshot that did not load was acknowledged all the same.
-            log.warning("snapshot_refused error=%r", str(error))
+            log.warning("snapshot_refused", error=str(error))
             return
         self._snapshots.install(encoded)
         self._SyncObj__raftLastApplied = index
@@ -328,5 +328,5 @@ class Appends(Elections):
         self._journal.start_over(index, term, membership.decode(snapshots.members_in(encoded)))
         self._SyncObj__raftCommitIndex = index
         self._journal.setRaftCommitIndex(index)
-        log.info("snapshot_installed index=%d bytes=%d", index, len(encoded))
+        log.info("snapshot_installed", index=index, bytes=len(encoded))
         self._SyncObj__sendNextNodeIdx(node, nextNodeIdx=index + 1, success=True)

@@ -6,14 +6,13 @@ its own, which a forked child fills: when the one that asked dies, nothing is le
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from cqueue import protocol
+from cqueue import logs, protocol
 from cqueue.core.machine import Applied
 from cqueue.errors import Unusable
 from cqueue.protocol import Failure
@@ -26,7 +25,7 @@ from cqueue.replication.requests import Request
 from cqueue.replication.snapshots import EXIT_DATA, FileSnapshots
 from cqueue.replication.sqlite_store import ANYBODY, SqliteStore, lock
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 _LOCK_NAME: Final = "lock"
 _KEPT: Final = ("journal.sqlite3*", "snapshot*")
@@ -84,12 +83,12 @@ class Backups:
             is_made = self._work.found() is not None
         except Failed as error:
             self._request = None
-            log.error("backup_failed index=%d why=%r", self._index, str(error))  # noqa: TRY400 - it has no trace to show
+            log.error("backup_failed", index=self._index, why=str(error))  # noqa: TRY400 - it has no trace to show
             self._fail(request, "backup_failed", str(error))
             return
         if is_made:
             self._request = None
-            log.info("backup_made index=%d", self._index)
+            log.info("backup_made", index=self._index)
             request.answer(protocol.RESULT, self._index, b"")
         elif request.done or self._until_s <= now_s:
             self._give_up(request, "it took longer than a backup may")

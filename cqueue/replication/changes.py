@@ -12,17 +12,17 @@ A removed node gets the log until it has had time to learn of it; then the links
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from cqueue import logs
 from cqueue.protocol import ADD, TRANSFER, Change, Failure, Order
 from cqueue.replication.levels import Levels
 from cqueue.replication.membership import CatchUp, Configuration, majority
 from cqueue.replication.raft import FOLLOWER, NO_OP, Message, Peer
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 FAREWELL_S: Final = 2.0
 """How long a removed node still gets the log: it answers its clients, and learns that it was removed."""
@@ -139,7 +139,7 @@ class Changes(Levels):
     def _begin(self, change: _Change) -> None:
         order, now_s = change.order, self._clock.monotonic_s()
         self._change = change
-        log.info("change_begun verb=%s node=%s", order.verb, order.node)
+        log.info("change_begun", verb=order.verb, node=order.node)
         if order.verb == ADD:
             peer = Peer(str(order.node))
             change.catch_up = CatchUp(self.last_index, now_s, self._timing.election_s_min)
@@ -196,7 +196,7 @@ class Changes(Levels):
         change, self._change = self._change, None
         if change is not None:
             why = "" if failure is None else failure.detail
-            log.info("change_ended verb=%s node=%s refused=%r", change.order.verb, change.order.node, why)
+            log.info("change_ended", verb=change.order.verb, node=change.order.node, refused=why)
             self._set_learners()
             self._outcomes[change.key] = failure
             if len(self._outcomes) > OUTCOMES_MAX:

@@ -9,16 +9,16 @@ behind uses a newer one for nothing but to let the new members' links in: one of
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
+from cqueue import logs
 from cqueue.protocol import Failure
 from cqueue.replication import membership
 from cqueue.replication.appends import Appends
 from cqueue.replication.membership import MEMBERS, Configuration
 from cqueue.replication.raft import Message, Peer
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 NOBODY: Final = Peer("nobody:0")
 
@@ -67,7 +67,7 @@ class Configurations(Appends):
             self._link()
         if before == configuration.members:
             return
-        log.info("members_changed number=%d members=%s", configuration.number, ",".join(configuration.members))
+        log.info("members_changed", number=configuration.number, members=list(configuration.members))
         me = self._SyncObj__selfNode
         others = self._others()
         for peer in self._SyncObj__otherNodes - others - self._learners:
@@ -164,5 +164,5 @@ class Configurations(Appends):
         if self._recovery is not None:
             self._become_whole()
         self._SyncObj__raftElectionDeadline = 0.0
-        log.warning("cluster_forced members=%s last_index=%d", ",".join(members), self.last_index)
+        log.warning("cluster_forced", members=list(members), index=self.last_index)
         return None

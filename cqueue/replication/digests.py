@@ -12,13 +12,12 @@ has no digest to tell; it is named as such.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
-from cqueue import protocol
+from cqueue import logs, protocol
 from cqueue.core import entry
 from cqueue.core.machine import Applied
 from cqueue.protocol import Failure, MemberDigest, Verdict
@@ -27,7 +26,7 @@ from cqueue.replication.clock import Clock
 from cqueue.replication.consensus import Consensus
 from cqueue.replication.requests import Request
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 MARK_AGAIN_S: Final = 1.0
 """A mark that is not applied after so long is proposed again: it may have got lost."""
@@ -169,7 +168,7 @@ class Digests:
 
     def _give_up(self, error: Failed) -> None:
         self._work = None
-        log.error("digest_failed index=%d why=%r", self._work_for[1], str(error))
+        log.error("digest_failed", index=self._work_for[1], why=str(error))
         self._keep(*self._work_for, b"")
 
     def _keep(self, number: int, index: int, digest: bytes) -> None:

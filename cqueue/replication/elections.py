@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+from cqueue import logs
 from cqueue.replication.clock import LeaderClock
 from cqueue.replication.membership import Configuration, Recovery
 from cqueue.replication.raft import FOLLOWER, Message, Peer, Raft
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 
 class Elections(Raft):
@@ -80,7 +80,7 @@ class Elections(Raft):
     def _SyncObj__onBecomeLeader(self) -> None:  # noqa: N802
         self._leader_clock.anchor()
         super()._SyncObj__onBecomeLeader()
-        log.info("leader_elected node=%s term=%d", self._SyncObj__selfNode.id, self.raftCurrentTerm)
+        log.info("leader_elected", node=self._SyncObj__selfNode.id, term=self.raftCurrentTerm)
 
     # -- pre-votes -----------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Elections(Raft):
         if self._SyncObj__raftLeader is not None:
             self._SyncObj__raftLeader = None
             silent_s = self._clock.monotonic_s() - self._heard_leader_s
-            log.info("leader_lost term=%d silent_s=%.2f", self.raftCurrentTerm, silent_s)
+            log.info("leader_lost", term=self.raftCurrentTerm, silent_s=round(silent_s, 2))
         if not self._may_lead:
             return
         self._pre_votes = set()
@@ -184,7 +184,7 @@ class Elections(Raft):
     def _become_whole(self) -> None:
         self._recovery = None
         self._journal.set_whole()
-        log.info("recovery_ended term=%d index=%d", self.raftCurrentTerm, self.last_index)
+        log.info("recovery_ended", term=self.raftCurrentTerm, index=self.last_index)
 
     def _on_recovery_query(self, node: Peer, message: Message) -> bool:
         self._send(

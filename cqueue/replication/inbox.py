@@ -6,19 +6,18 @@ Answers are collected and written once a round. It knows frames, not what they m
 
 from __future__ import annotations
 
-import logging
 import socket
 from functools import partial
 from typing import Any, Final
 
 from pysyncobj.poller import POLL_EVENT_TYPE
 
-from cqueue import protocol
+from cqueue import logs, protocol
 from cqueue.replication.replica import Replica
 from cqueue.replication.requests import Request
 from cqueue.replication.soundness import fault_of
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 _READ, _WRITE = POLL_EVENT_TYPE.READ, POLL_EVENT_TYPE.WRITE
 _RECEIVED: Final = memoryview(bytearray(256 * 1024))
@@ -44,7 +43,7 @@ class Inbox:
         try:
             accepted, _ = self._listener.accept()
         except OSError as error:  # out of descriptors, or the worker gave up: the next one may succeed
-            log.warning("worker_not_accepted error=%r", str(error))
+            log.warning("worker_not_accepted", error=str(error))
             return
         accepted.setblocking(False)
         self.connections.add(Connection(accepted, self._poller, self._replica, self))
@@ -98,7 +97,7 @@ class Connection:
             for frame in self._frames.feed(_RECEIVED[:size]):
                 self._on_frame(*protocol.parse_request(frame))
         except protocol.FrameError as error:
-            log.warning("worker_frame_refused error=%r", str(error))
+            log.warning("worker_frame_refused", error=str(error))
             self.close()
 
     def _on_frame(self, request_id: int, kind: int, wait_ms: int, body: bytes) -> None:

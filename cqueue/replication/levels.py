@@ -11,14 +11,13 @@ What must not be logged before its level is reached is for `Replica` to refuse.
 
 from __future__ import annotations
 
-import logging
-
+from cqueue import logs
 from cqueue.core.entry import UnreadableEntry
 from cqueue.replication.configurations import Configurations
 from cqueue.replication.membership import Configuration
 from cqueue.replication.raft import Message, Peer
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 
 class Levels(Configurations):
@@ -71,7 +70,7 @@ class Levels(Configurations):
         level = min([self.level_max, *(self._levels.get(peer, 0) for peer in self._SyncObj__otherNodes)])
         if level > self._configuration.level:
             self._append_configuration(self._configuration.at(level))
-            log.info("level_raised level=%d", level)
+            log.info("level_raised", to=level)
 
     def _why_not_read(self, peer: Peer) -> str | None:
         """Why a node cannot be a member; None where it can, or has not said yet what it reads."""

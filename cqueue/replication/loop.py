@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from cqueue import logs
 from cqueue.certificates import TlsFiles
 from cqueue.config import Settings
 from cqueue.core.entry import UnreadableEntry
@@ -39,7 +40,7 @@ from cqueue.replication.sqlite_store import SqliteStore
 from cqueue.replication.tls import Certificates
 from cqueue.replication.transport import LinkSettings, NoTransport, TcpTransport
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 RETRY_S: Final = 0.5
 """Between two attempts to reach a node."""
@@ -71,7 +72,7 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
     stop.wake(consensus._poller)
     gc.collect()
     gc.freeze()
-    log.info("replica_started node=%s mode=%s", consensus.node_id, settings.mode)
+    log.info("replica_started", node=consensus.node_id, mode=settings.mode)
     on_started()
     try:
         with _reading():
@@ -82,7 +83,7 @@ def run(settings: Settings, listener: socket.socket, on_started: Callable[[], ob
     finally:
         inbox.close()
         consensus.destroy()
-    log.info("replica_stopped node=%s applied_index=%d", consensus.node_id, replica.index)
+    log.info("replica_stopped", node=consensus.node_id, index=replica.index)
 
 
 @contextmanager
@@ -220,7 +221,7 @@ class _Rounds:
         self._cpu_before_s = cpu_s
         if now_s - self._said_s >= ROUNDS_S:
             level = logging.WARNING if self._longest_s >= ROUND_S_LONG else logging.DEBUG
-            log.log(level, "round_longest ms=%.1f cpu_ms=%.1f", self._longest_s * 1000, self._cpu_s * 1000)
+            log.log(level, "round_longest", ms=round(self._longest_s * 1000, 1), cpu_ms=round(self._cpu_s * 1000, 1))
             self._said_s, self._longest_s = now_s, 0.0
 
 

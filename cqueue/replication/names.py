@@ -8,13 +8,14 @@ the transport tries again at its next attempt.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import socket
 import threading
 import time
 from typing import Final
 
-log = logging.getLogger(__name__)
+from cqueue import logs
+
+log = logs.of(__name__)
 
 FRESH_S: Final = 5.0
 FAILED_FRESH_S: Final = 1.0
@@ -53,7 +54,7 @@ class Resolver:
         except OSError as error:
             if hostname not in self._failed:
                 self._failed.add(hostname)
-                log.warning("peer_name_not_resolved host=%s error=%r", hostname, str(error))
+                log.warning("peer_name_not_resolved", host=hostname, error=str(error))
         self._addresses[hostname] = (time.monotonic(), address)
         self._pending.discard(hostname)
 

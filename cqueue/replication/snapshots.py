@@ -14,7 +14,6 @@ refused; nothing of it is loaded.
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
 import time
@@ -28,10 +27,11 @@ from typing import Final, Protocol
 
 from msgspec import Struct, structs
 
+from cqueue import logs
 from cqueue.errors import Unusable
 from cqueue.replication.children import Child, Failed
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 MAGIC: Final = b"cqsnap1\n"
 _FIELDS = struct.Struct(">8sQQQ")
@@ -222,7 +222,7 @@ class FileSnapshots:
     def _failed(self, why: str) -> None:
         self._give_up()
         self._not_before_s = time.monotonic() + AGAIN_S
-        log.error("snapshot_failed index=%d why=%r", self._making.index, why)
+        log.error("snapshot_failed", index=self._making.index, why=why)
 
     def _open_part(self) -> int:
         if self._directory is not None:
@@ -276,7 +276,7 @@ class FileSnapshots:
         self._replace(self._part, structs.replace(self._making, bytes=size))
         seconds = time.monotonic() - self._begun_s
         self._on_made(seconds)
-        log.info("snapshot_made index=%d bytes=%d seconds=%.2f", self._making.index, size, seconds)
+        log.info("snapshot_made", index=self._making.index, bytes=size, seconds=round(seconds, 2))
         return self.latest
 
     def read(self, offset: int, count: int) -> bytes:

@@ -9,7 +9,6 @@ ends, where TLS alone would let someone with a certificate stand between them an
 
 from __future__ import annotations
 
-import logging
 import ssl
 from datetime import UTC, datetime
 from typing import Final
@@ -17,12 +16,13 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from cqueue import logs
 from cqueue.certificates import CERT, TlsFiles, is_for, is_issued_by, reason_of
 from cqueue.errors import Unusable
 from cqueue.replication.clock import Clock
 from cqueue.replication.link import LinkRefused
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 _RECORDS: Final = frozenset({0x15, 0x16})
 """First byte of what the other end says first, if it speaks TLS: an alert or a handshake."""
@@ -69,7 +69,7 @@ class Certificates:
         try:
             self._acceptor, self._connector = self._load()
         except Unusable as error:
-            log.warning("raft_tls_kept reason=%r", error.detail)
+            log.warning("raft_tls_kept", reason=error.detail)
 
     def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         own = _check(self._files, self._host, datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC))
@@ -79,7 +79,7 @@ class Certificates:
             self._files.equip(context)
         # Every link is a new one: a resumed session would outlive a change of certificates.
         acceptor.num_tickets = 0
-        log.info("raft_tls_loaded cert=%s valid_until=%s", self._files.cert, own.not_valid_after_utc.isoformat())
+        log.info("raft_tls_loaded", cert=self._files.cert, valid_until=own.not_valid_after_utc.isoformat())
         return acceptor, connector
 
 

@@ -11,7 +11,6 @@ Whoever is not known yet gets little of this node's memory, time and log (docs/l
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import random
 import socket
@@ -20,6 +19,7 @@ from typing import Any, Final
 from msgspec import Struct
 from pysyncobj.transport import Transport
 
+from cqueue import logs
 from cqueue.errors import Unusable
 from cqueue.refusals import Refusals
 from cqueue.replication.clock import Clock
@@ -28,7 +28,7 @@ from cqueue.replication.link import Link, Message
 from cqueue.replication.names import Resolver, host_of, port_of
 from cqueue.replication.tls import Certificates
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 CONNECT_S_MAX: Final = 1.0
 HANDSHAKE_S_MAX: Final = 2.0
@@ -182,7 +182,7 @@ class TcpTransport(Transport):  # type: ignore[misc]
             except OSError as error:
                 if error.errno in _SHORT_OF:
                     # The connection stays where it is and would call again at once, and for ever.
-                    log.warning("link_not_accepted error=%r", str(error))
+                    log.warning("link_not_accepted", error=str(error))
                     self.poller.unsubscribe(self._listener.fileno())
                     self._deaf_until_s = now_s + DEAF_S
                 return
@@ -221,7 +221,7 @@ class TcpTransport(Transport):  # type: ignore[misc]
         if older is not None:
             older.close("it connected again", quietly=True)
         self._links[peer] = connection
-        log.info("link_opened peer=%s", peer)
+        log.info("link_opened", peer=peer)
         self._onNodeConnected(self._nodes[peer])
 
     def received(self, peer: str, message: Message) -> None:
@@ -238,7 +238,7 @@ class TcpTransport(Transport):  # type: ignore[misc]
         if peer is not None and self._links.get(peer) is connection:
             del self._links[peer]
             self._held = [held for held in self._held if held[0] != peer]
-            log.info("link_closed peer=%s reason=%r", peer, reason)
+            log.info("link_closed", peer=peer, reason=reason)
             self._onNodeDisconnected(self._nodes[peer])
         elif not quietly:
             self._refusals.say(connection.host, reason)

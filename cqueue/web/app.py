@@ -6,16 +6,17 @@ with the request's id and answered 500 with that id.
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, MapAdapter
 
+from cqueue import logs
 from cqueue.config import Settings
 from cqueue.errors import CqueueError
 from cqueue.web import backup, cluster, docs, events, members, metrics, openapi, problems, stream, ticketing
+from cqueue.web.access_log import AccessLog, path_of
 from cqueue.web.asking import Desk
 from cqueue.web.auth.access import Access
 from cqueue.web.auth.gate import Gate
@@ -29,7 +30,7 @@ from cqueue.web.queues import QueueRoutes
 from cqueue.web.shapes.fields import ID_MAX
 from cqueue.web.short_way import ShortWay
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 _LOOKING: Final = frozenset({"GET", "HEAD"})
 
@@ -82,7 +83,8 @@ def create_app(link: ReplicaLink, settings: Settings, access: Access | None = No
     app.register_error_handler(HTTPException, _show_http)
     app.register_error_handler(Exception, _show_unexpected)
     gate = Gate(app, ShortWay(app, job_routes), access, request_rate=settings.request_rate)
-    app.wsgi_app = Counting(Origins(app, gate, settings.allowed_origins), desk.counts)  # type: ignore[method-assign]
+    counted = Counting(Origins(app, gate, settings.allowed_origins), desk.counts)
+    app.wsgi_app = AccessLog(counted) if settings.access_log else counted  # type: ignore[method-assign]
     return app
 
 
@@ -119,5 +121,7 @@ def _show_http(error: HTTPException) -> Response:
 
 def _show_unexpected(error: Exception) -> Response:
     request_id = problems.request_id_of(request.environ)
-    log.error("request_failed request_id=%s", request_id, exc_info=error)
+    log.error(
+        "request_failed", request_id=request_id, method=request.method, path=path_of(request.environ), exc_info=error
+    )
     return _show(Problem("internal", f"an unexpected error; the node's log has it under {request_id}"), request_id)

@@ -200,7 +200,9 @@ class Conversation:
     def _answer(self, message: Message, reply: stream.Reply) -> None:
         route = route_of(message.do)
         if route in AUDITED:
-            note(self._caller.principal, f"{route} /stream", str(reply.status), self._caller.address)
+            caller = self._caller
+            found = {"request_id": caller.request_id} | ({} if reply.index is None else {"index": reply.index})
+            note(caller.principal, f"{route} /stream", str(reply.status), caller.address, **found)
         self._open -= 1
         self._outbox.put(reply)
         self._go_on()

@@ -10,7 +10,6 @@ on their way get `OutcomeUnknown` if they change something and `Unavailable` if 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,12 +20,13 @@ import gevent
 from gevent import socket
 from gevent.hub import Waiter
 
+from cqueue import logs
 from cqueue.errors import CqueueError, OutcomeUnknown, Unavailable
 from cqueue.protocol import CANCEL, DRAIN, OPERATE, ORDER, STOP, FrameError, FrameReader, parse_reply, request
 from cqueue.web.presence import Presence
 from cqueue.web.problems import KINDS
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 Reply = tuple[int, int, int, bytes]
 """`(request_id, outcome, log index, body)`, see cqueue.protocol."""
@@ -232,7 +232,7 @@ class ReplicaLink:
         connection.close()
         waiting, self._waiting = self._waiting, {}
         if not self._closed:
-            log.warning("replica_disconnected requests_on_their_way=%d why=%r", len(waiting), why)
+            log.warning("replica_disconnected", requests_on_their_way=len(waiting), why=why)
             self._connector = gevent.spawn(self._connect)
         for receiver, kind, _ in waiting.values():
             self._hub.loop.run_callback(receiver.throw, _lost(kind, why))

@@ -158,7 +158,16 @@ def request_id_of(environ: dict[str, Any]) -> str:
 
 def request_id_or_fresh(given: str) -> str:
     """`given` where it is safe to repeat, else a fresh one."""
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return _safe(given) or secrets.token_hex(8)
+
+
+def given_request_id(environ: dict[str, Any]) -> str | None:
+    """The caller's `X-Request-Id`; None: there is none, or it is not safe to repeat."""
+    return _safe(environ.get("HTTP_X_REQUEST_ID", ""))
+
+
+def _safe(given: str) -> str | None:
+    return given if _REQUEST_ID.fullmatch(given) else None
 
 
 def render(problem: Problem, path: str, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -16,6 +16,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
+from cqueue import logs
 from cqueue.certificates import TlsFiles
 from cqueue.config import Settings
 from cqueue.processes import die_with_parent
@@ -41,7 +42,7 @@ BACKLOG: Final = 2048
 DESCRIPTORS_BESIDES: Final = 128
 """Files a worker has open besides its connections."""
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 _ENVIRONMENT_OF_OTHERS: Final = ("SCRIPT_NAME", "GUNICORN_PID", "GUNICORN_FD", "LISTEN_PID", "LISTEN_FDS")
 
@@ -87,7 +88,7 @@ def _allow_descriptors(needed: int) -> None:
     if allowed > soft != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
-        log.warning("open_files_limited allowed=%d needed=%d", allowed, needed)
+        log.warning("open_files_limited", allowed=allowed, needed=needed)
 
 
 class QuietLogger(Logger):  # type: ignore[misc] # gunicorn has no types

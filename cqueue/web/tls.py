@@ -6,7 +6,6 @@ The files are read at the start and on SIGHUP. A connection keeps what it was op
 from __future__ import annotations
 
 import errno
-import logging
 import ssl
 import time
 from collections.abc import Iterator
@@ -17,12 +16,13 @@ from typing import Any, Final
 import gevent
 import gevent.ssl
 
+from cqueue import logs
 from cqueue.certificates import TlsFiles, reason_of
 from cqueue.errors import Unusable
 from cqueue.refusals import Refusals
 from cqueue.web.parting import see_off
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 HANDSHAKE_S_MAX: Final = 5.0
 """For all of it, however slowly it comes."""
@@ -119,13 +119,13 @@ class Tls:
         try:
             self._context = self._load()
         except Unusable as error:
-            log.warning("tls_kept reason=%r", error.detail)
+            log.warning("tls_kept", reason=error.detail)
             return False
         return True
 
     def tell(self) -> None:
         """Say what is in use."""
-        log.info("tls_loaded cert=%s valid_until=%s", self._files.cert, self._valid_until.isoformat())
+        log.info("tls_loaded", cert=self._files.cert, valid_until=self._valid_until.isoformat())
 
     def accept(self, client: Any) -> TlsSocket:
         """A new connection, before its handshake; `client` is not to be used any more."""

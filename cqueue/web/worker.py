@@ -29,11 +29,14 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.util import close
 from gunicorn.workers.ggevent import GeventWorker
 
+from cqueue import logs
 from cqueue.processes import die_with_parent
 from cqueue.refusals import Refusals
 from cqueue.web.hardening import HardenedResponse, answer_of
 from cqueue.web.problems import Problem, request_id_or_fresh
 from cqueue.web.reading import TooSlow
+
+log = logs.of(__name__)
 
 STALLED_S_MAX: Final = 60
 """A client that takes nothing of an answer for this long is left (TCP_USER_TIMEOUT)."""
@@ -175,7 +178,7 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         return server
 
     def _drain(self, servers: list[StreamServer], pool: Pool) -> None:
-        self.log.info("worker_draining connections=%d", len(self._connections))
+        log.debug("worker_draining", connections=len(self._connections))
         give_up_at = time.monotonic() + self.cfg.graceful_timeout - _CUT_OFF_S
         for server in servers:
             server.close()
@@ -187,7 +190,7 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         self.app.drain()
         pool.join(timeout=max(0.0, give_up_at - time.monotonic()))
         if len(pool):
-            self.log.warning("requests_cut_off count=%d", len(pool))
+            log.warning("requests_cut_off", count=len(pool))
             pool.kill(timeout=_CUT_OFF_S)
 
     @staticmethod

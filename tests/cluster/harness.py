@@ -40,9 +40,9 @@ Settings = Mapping[str, str | int]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without a setting of cqueue's, and with `variables`."""
+    """This process's environment without a setting of cqueue's, and with `variables`; logs are for persons."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CQUEUE_", "CFQUEUE_"))}
-    return {**kept, **variables}
+    return {**kept, "CQUEUE_LOG_FORMAT": "console", **variables}
 
 
 def flags(settings: Settings) -> list[str]:

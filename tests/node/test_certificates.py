@@ -43,7 +43,7 @@ def test_old_ways_to_encrypt_are_not_agreed_to(
     if agreed is None:
         with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
             connected(node, context)
-        eventually(lambda: "handshake_refused from=127.0.0.1" in node.log)
+        eventually(lambda: "handshake_refused host=127.0.0.1" in node.log)
     else:
         with connected(node, context) as connection:
             assert connection.version() == agreed
@@ -110,7 +110,7 @@ def test_whoever_does_not_speak_tls_is_told_to(start_tls: Callable[..., Node]) -
     with socket.create_connection((HOST, node.port), timeout=ANSWER_S) as connection:
         connection.sendall(b"\x00\x00\x00\x0acqueue2\n")
         assert b"HTTP" not in connection.makefile("rb").read()
-    assert node.log.count("handshake_refused from=127.0.0.1") == 1
+    assert node.log.count("handshake_refused host=127.0.0.1") == 1
     assert "Traceback" not in node.log
 
 
@@ -141,7 +141,7 @@ def test_clients_show_certificates_where_they_have_to(start_node: StartNode, ca:
     ):
         with pytest.raises(ssl.SSLError, match=words):
             is_let_in(node, context)
-    eventually(lambda: "handshake_refused from=127.0.0.1" in node.log)
+    eventually(lambda: "handshake_refused host=127.0.0.1" in node.log)
     assert node.call("GET", "/jobs/1").status == 200
 
 

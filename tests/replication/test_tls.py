@@ -90,15 +90,15 @@ def test_a_plain_node_and_one_with_tls_tell_each_other_apart(
         turn_until(nodes, lambda: len(refused(caplog)) == 2)
         b_id = nodes[0].node_id
         assert refused(caplog)[0] == (
-            f"link_refused from={A} reason='it does not speak TLS, as this node does: "
+            f"link_refused host={A} reason='it does not speak TLS, as this node does: "
             "--raft-tls-cert is for all nodes or none'"
         )
-        assert refused(caplog)[1].startswith(f"link_refused from={b_id} reason='")
+        assert refused(caplog)[1].startswith(f"link_refused host={b_id} reason='")
     caplog.clear()
     with given_nodes_with(clock, {A: None, B: files}) as nodes:
         turn_until(nodes, lambda: len(refused(caplog)) == 2)
         assert refused(caplog)[0] == (
-            f"link_refused from={A} reason='it speaks TLS, and this node does not: "
+            f"link_refused host={A} reason='it speaks TLS, and this node does not: "
             "--raft-tls-cert is for all nodes or none'"
         )
         assert "its log may say why" in refused(caplog)[1]
@@ -188,7 +188,7 @@ def test_noise_at_a_tls_port_costs_a_closed_connection_and_one_line(
         clock.now_s += transport.HANDSHAKE_S_MAX
         turn_until(nodes, lambda: is_hung_up(connection))
         assert len(refused(caplog)) == 1
-        assert refused(caplog)[0].startswith(f"link_refused from={ATTACKER} ")
+        assert refused(caplog)[0].startswith(f"link_refused host={ATTACKER} ")
         a.tell(b.node_id, {"type": "still here"})
         turn_until(nodes, lambda: b.received)
 

@@ -52,7 +52,7 @@ def nodes(clock: LinkClock) -> Iterator[Pair]:
 
 def refused(logs: Logs, host: str = ATTACKER) -> list[str]:
     """The lines about `host`."""
-    return [line for line in logs.messages if line.startswith(f"link_refused from={host} ")]
+    return [line for line in logs.messages if line.startswith(f"link_refused host={host} ")]
 
 
 def assert_they_talk(nodes: Pair) -> None:
@@ -193,7 +193,7 @@ def test_a_recorded_session_cannot_be_played_again(nodes: Pair, caplog: Logs) ->
     turn_until(nodes, lambda: is_hung_up(replay))
 
     assert len(a.received) == 1
-    assert refused(caplog) == [f"link_refused from={ATTACKER} reason='it does not know the cluster secret'"]
+    assert refused(caplog) == [f"link_refused host={ATTACKER} reason='it does not know the cluster secret'"]
     assert_they_talk(nodes)
 
 
@@ -229,7 +229,7 @@ def test_a_stranger_that_does_not_go_on_is_closed_in_time(
     assert refused(caplog) == []
     clock.now_s += transport.HANDSHAKE_S_MAX
     turn_until(nodes, lambda: is_hung_up(connection))
-    assert refused(caplog) == [f"link_refused from={ATTACKER} reason='it did not prove itself in time'"]
+    assert refused(caplog) == [f"link_refused host={ATTACKER} reason='it did not prove itself in time'"]
     assert_they_talk(nodes)
 
 
@@ -243,7 +243,7 @@ def test_a_node_that_never_answers_is_given_up_and_called_again(clock: LinkClock
         caller.turn()
         clock.now_s += 1
         turn_until((caller,), lambda: caller.transport._attempts)
-        assert refused(caplog, there) == [f"link_refused from={there} reason='it did not prove itself in time'"]
+        assert refused(caplog, there) == [f"link_refused host={there} reason='it did not prove itself in time'"]
         caller.transport.destroy()
 
 
@@ -345,7 +345,7 @@ def test_two_nodes_with_different_secrets_say_so_and_no_more(clock: LinkClock, c
             turn_until(nodes, lambda: not b.transport._attempts)
             clock.now_s += 0.6
         assert refused(caplog, a.node_id) == [
-            f"link_refused from={a.node_id} reason='it does not know the cluster secret, or is another node'"
+            f"link_refused host={a.node_id} reason='it does not know the cluster secret, or is another node'"
         ]
         assert len(refused(caplog, "127.0.0.1")) <= 1
         assert (a.peers, b.peers) == (set(), set())
@@ -375,7 +375,7 @@ def test_a_node_that_is_dropped_while_it_proves_itself_is_refused(nodes: Pair, c
     caller.open()
     caller.say(caller.link.seal({"type": "n"}))
     turn_until(nodes, lambda: is_hung_up(caller.connection))
-    assert refused(caplog) == [f"link_refused from={ATTACKER} reason='it is no member any more'"]
+    assert refused(caplog) == [f"link_refused host={ATTACKER} reason='it is no member any more'"]
     assert a.received == []
 
 

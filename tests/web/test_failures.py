@@ -89,4 +89,4 @@ def test_the_log_has_one_line_in_a_while(clock: Clock, caplog: pytest.LogCapture
     counted.count("10.0.0.1")
 
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert said == ["callers_told_to_wait from=10.0.0.1 others=0", "callers_told_to_wait from=10.0.0.1 others=5"]
+    assert said == ["callers_told_to_wait address=10.0.0.1 others=0", "callers_told_to_wait address=10.0.0.1 others=5"]

@@ -61,8 +61,8 @@ def test_each_message_is_held_to_the_role_of_its_route(asking_web: Web, callers:
     with StreamClient(asking_web.port, headers=callers.header("operator")) as operator:
         assert operator.ask("enqueue", {})["status"] == 201
         assert operator.ask("cancel", {"ids": [1]})["status"] == 200
-    eventually(lambda: "who='worker' what='POST /jobs/cancel /stream' outcome=403 from=127.0.0.1" in asking_web.log)
-    assert "who='operator' what='POST /jobs/cancel /stream' outcome=200 from=127.0.0.1" in asking_web.log
+    eventually(lambda: "who=worker what='POST /jobs/cancel /stream' outcome=403 address=127.0.0.1" in asking_web.log)
+    assert "who=operator what='POST /jobs/cancel /stream' outcome=200 address=127.0.0.1" in asking_web.log
     assert "what='POST /jobs/conclude" not in asking_web.log
 
 

@@ -6,10 +6,10 @@ SIGHUP each process reads the files again. Files that are wrong change nothing.
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
+from cqueue import logs
 from cqueue.config import Settings
 from cqueue.errors import Unusable
 from cqueue.web.auth.jwts import InvalidToken, Jwts, Provider
@@ -17,7 +17,7 @@ from cqueue.web.auth.principals import Principal
 from cqueue.web.auth.tickets import Tickets
 from cqueue.web.auth.tokens import Tokens, digest_of, read
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 
 class Access:
@@ -53,7 +53,7 @@ class Access:
             if with_keys and jwts is not None:
                 jwts.load_keys()
         except Unusable as error:
-            log.warning("access_kept pid=%d why=%r", os.getpid(), error.detail)
+            log.warning("access_kept", pid=os.getpid(), why=error.detail)
             return False
         self._tokens, self._jwts = tokens, jwts
         return True

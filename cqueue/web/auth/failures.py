@@ -7,13 +7,14 @@ those who share an address with someone who guesses must not suffer for it.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import math
 import time
 from collections.abc import Callable
 from typing import Final
 
-log = logging.getLogger(__name__)
+from cqueue import logs
+
+log = logs.of(__name__)
 
 FAILURES_MAX: Final = 10
 """That an address has for free."""
@@ -58,7 +59,7 @@ class Failures:
         if self._now_s() < self._say_at:
             self._unsaid += 1
             return
-        log.warning("callers_told_to_wait from=%s others=%d", who, self._unsaid)
+        log.warning("callers_told_to_wait", address=who, others=self._unsaid)
         self._unsaid, self._say_at = 0, self._now_s() + SAID_S
 
 

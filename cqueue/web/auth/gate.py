@@ -7,17 +7,17 @@ How it answers: RFC 6750.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from flask import Request
 from werkzeug.exceptions import HTTPException
 
+from cqueue import logs
 from cqueue.errors import Refused
-from cqueue.logs import AUDIT
+from cqueue.web.access_log import fields_of, path_of
 from cqueue.web.auth.access import Access
 from cqueue.web.auth.failures import Failures
 from cqueue.web.auth.jwts import InvalidToken
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask import Flask
 
-audit_log = logging.getLogger(AUDIT)
+audit_log = logs.of(logs.AUDIT)
 
 _ID: Final = re.compile(r"(?<=/)[1-9][0-9]{0,18}(?=/|\Z)")
 _HINT: Final = "it takes the header Authorization: Bearer <token>"
@@ -143,12 +143,12 @@ class _Audit:
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         principal = known_principal_of(self._environ)
         if principal is not None:
-            # WSGI hands the path over as Latin-1; escaped, it is what was sent.
-            path = quote(self._environ["PATH_INFO"], encoding="latin-1")
-            note(principal, f"{self._route} {path}", status[:3], self._environ.get("REMOTE_ADDR", "-"))
+            what = f"{self._route} {path_of(self._environ)}"
+            address = self._environ.get("REMOTE_ADDR", "-")
+            note(principal, what, status[:3], address, **fields_of(self._environ, headers))
         return self._start_response(status, headers, exc_info)
 
 
-def note(principal: Principal, what: str, outcome: str, address: str) -> None:
+def note(principal: Principal, what: str, outcome: str, address: str, **more: Any) -> None:
     """One line of the audit. what: the route, and what it was about, escaped. outcome: a status or a code."""
-    audit_log.info("operator_acted who=%r what=%r outcome=%s from=%s", principal.name, what, outcome, address)
+    audit_log.info("operator_acted", who=principal.name, what=what, outcome=outcome, address=address, **more)
