@@ -1,6 +1,6 @@
 """What the log says of requests: a line for each where somebody wants that, and what such lines have in common.
 
-Off unless `--access-log` says otherwise, and then not there at all: a line costs a third of what a request does.
+Off unless `--access-log` says otherwise, and then not there at all: a line adds a third to what a request takes.
 It never says a query string, in which a ticket may be, or anything of a body.
 """
 
