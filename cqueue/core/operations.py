@@ -23,6 +23,8 @@ from cqueue.core.jobs import DEFAULT_QUEUE, Amount, Backoff, Unique
 from cqueue.core.reach import Reach
 
 QueueName = Annotated[str, Meta(min_length=1)]
+Burst = Annotated[int, Meta(ge=0, le=2**32)]
+"""In parts of a job (cqueue.core.pace) it still fits into a snapshot."""
 
 # -- operations: jobs come and are handed out ------------------------------------------------------
 
@@ -194,7 +196,7 @@ class QueueSettings(Struct, array_like=True, frozen=True):
     retention_ms: Amount
     max_in_progress: Amount
     rate_milli: Amount
-    rate_burst: Amount
+    rate_burst: Burst
 
 
 class SetQueue(Struct, array_like=True, frozen=True, tag=12):
@@ -215,7 +217,7 @@ class SetQueue(Struct, array_like=True, frozen=True, tag=12):
     retention_ms: Amount | None = None
     max_in_progress: Amount | None = None
     rate_milli: Amount | None = None
-    rate_burst: Amount | None = None
+    rate_burst: Burst | None = None
 
 
 class DropQueue(Struct, array_like=True, frozen=True, tag=13):

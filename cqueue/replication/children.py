@@ -7,7 +7,6 @@ It knows nothing of what it computes.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import warnings
@@ -16,8 +15,6 @@ from itertools import pairwise
 from typing import Final, NoReturn, Protocol
 
 from cqueue.processes import die_with_parent
-
-log = logging.getLogger(__name__)
 
 FOUND_BYTES_MAX: Final = 4096
 """A pipe takes this much without a reader: the child never waits for its parent."""

@@ -10,7 +10,6 @@ The loop drives it: `poll` (read the links), then `tick` (elect, commit, apply, 
 
 from __future__ import annotations
 
-import logging
 import queue
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -30,8 +29,6 @@ from cqueue.replication.membership import MEMBERS, Configuration, Recovery
 from cqueue.replication.poller import LoopPoller
 from cqueue.replication.raft import NO_OP, PYSYNCOBJ_VERSION, REGULAR, ROLES, Message, Peer, Timing
 from cqueue.replication.snapshots import Image, Snapshots
-
-log = logging.getLogger(__name__)
 
 COMPACT_BYTES: Final = 64 * 1024 * 1024
 """A snapshot is made once the log holds this much that is not in one, and as much as the last one."""

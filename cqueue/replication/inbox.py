@@ -126,7 +126,7 @@ class Connection:
             self._replica.tallies.report(self, body)
             return
         if fault is not None:
-            log.warning("worker_request_refused why=%r", fault)
+            log.warning("worker_request_refused", why=fault)
             answer(protocol.REFUSED, self._replica.index, protocol.encode(protocol.Failure("internal", fault)))
             return
         request = self._replica.submit(kind, body, 0 if self._is_draining else wait_ms, answer)

@@ -12,7 +12,6 @@ Source: docs/architecture.md; sessions: cqueue.core.sessions; reads: Raft (Ongar
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from heapq import heappop, heappush
 from typing import Final
@@ -40,8 +39,6 @@ from cqueue.replication.orders import Orders
 from cqueue.replication.requests import Reply, Request
 from cqueue.replication.tallies import Tallies
 from cqueue.replication.waiting import Waiting
-
-log = logging.getLogger(__name__)
 
 ENTRY_OPERATIONS_MAX: Final = 1_000
 ENTRY_BYTES_MAX: Final = 1024 * 1024

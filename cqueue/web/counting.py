@@ -49,7 +49,7 @@ class Counts:
         self._reported: dict[metrics.Series, int] = {}
         link.on_sweep.add(self.report)
         link.on_drain.add(self.report)
-        link.on_refusal.add(lambda method: self.answered(None, method, _REFUSED, None))
+        link.on_refusal.add(lambda method: self.answered(None, method, _REFUSED, 0.0))
 
     def answered(self, route: str | None, method: str, status: str, seconds: float) -> None:
         """A request was answered. status: as WSGI has it, such as `200 OK`."""

@@ -166,6 +166,14 @@ def test_the_pace_outlives_a_snapshot(queue: Driver) -> None:
     assert queue.dequeue_ids() == [2]
 
 
+def test_the_widest_limits_there_are_fit_into_a_snapshot(queue: Driver) -> None:
+    """Whoever set them, and however."""
+    queue.set_queue("a", rate_milli=2**53)
+    queue.set_queue("b", rate_milli=1, rate_burst=2**32)
+    queue.restart()
+    assert check(queue.machine) == []
+
+
 def test_a_pace_that_disagrees_with_its_plan_is_named(queue: Driver) -> None:
     """The invariants look at the plan from both ends."""
     queue.set_queue(rate_milli=1_000)

@@ -58,6 +58,7 @@ UNSOUND: dict[str, tuple[int, Any]] = {
     "no jobs": (protocol.OPERATE, Enqueue([])),
     "no jobs, under a key": (protocol.OPERATE, Keyed("k", b"", Enqueue([]))),
     "a queue without a name": (protocol.OPERATE, SetQueue("")),
+    "a burst that no snapshot holds": (protocol.OPERATE, SetQueue("a", rate_burst=2**32 + 1)),
     "more jobs than may be handed out": (protocol.OPERATE, Dequeue(1_001)),
     "a time that lies behind": (protocol.OPERATE, Dequeue(1, -1)),
     "a time beyond all times": (protocol.OPERATE, Dequeue(1, 2**53 + 1)),
