@@ -15,18 +15,39 @@ if TYPE_CHECKING:
     from cqueue.client.asynchronous import AsyncClient
     from cqueue.client.sync import Client
     from cqueue.errors import CqueueError, OutcomeUnknown, Refused, Unavailable
+    from cqueue.worker.context import Context
+    from cqueue.worker.endings import Cancelled, Dead, Retry
+    from cqueue.worker.worker import Worker
 
-__all__ = ["AsyncClient", "Client", "CqueueError", "OutcomeUnknown", "Refused", "Unavailable", "__version__"]
+__all__ = [
+    "AsyncClient",
+    "Cancelled",
+    "Client",
+    "Context",
+    "CqueueError",
+    "Dead",
+    "OutcomeUnknown",
+    "Refused",
+    "Retry",
+    "Unavailable",
+    "Worker",
+    "__version__",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AsyncClient": "cqueue.client.asynchronous",
+    "Cancelled": "cqueue.worker.endings",
     "Client": "cqueue.client.sync",
+    "Context": "cqueue.worker.context",
     "CqueueError": "cqueue.errors",
+    "Dead": "cqueue.worker.endings",
     "OutcomeUnknown": "cqueue.errors",
     "Refused": "cqueue.errors",
+    "Retry": "cqueue.worker.endings",
     "Unavailable": "cqueue.errors",
+    "Worker": "cqueue.worker.worker",
 }
 
 

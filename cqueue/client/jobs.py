@@ -170,7 +170,7 @@ def conclude(
 
 def conclude_many(jobs: Iterable[WhichJob | Settled], *, key: str | None = None) -> Call[list[Outcome]]:
     """Say that many are done. With results: `{"id": …, "lease_token": …, "result": …}` for each."""
-    return _many_held(jobs, "conclude", {}, key)
+    return _many_held(jobs, "conclude", {}, key, again=Again.FREELY)
 
 
 def fail(
@@ -197,7 +197,7 @@ def fail_many(
 ) -> Call[list[Outcome]]:
     """Say that the attempts of many failed."""
     fields = said({"error": error, "retryable": retryable, "retry_in_seconds": retry_in_seconds})
-    return _many_held(jobs, "fail", fields, key)
+    return _many_held(jobs, "fail", fields, key, again=Again.WITH_KEY)
 
 
 def release(job: WhichJob, *, lease_token: int | None = None, key: str | None = None) -> Call[Job]:
@@ -207,7 +207,7 @@ def release(job: WhichJob, *, lease_token: int | None = None, key: str | None = 
 
 def release_many(jobs: Iterable[WhichJob | Settled], *, key: str | None = None) -> Call[list[Outcome]]:
     """Give many back untouched."""
-    return _many_held(jobs, "release", {}, key)
+    return _many_held(jobs, "release", {}, key, again=Again.WITH_KEY)
 
 
 def extend(
@@ -222,7 +222,7 @@ def extend_many(
     jobs: Iterable[WhichJob | Settled], *, lease_seconds: int | None = None, key: str | None = None
 ) -> Call[list[Outcome]]:
     """Hold many longer."""
-    return _many_held(jobs, "extend", said({"lease_seconds": lease_seconds}), key)
+    return _many_held(jobs, "extend", said({"lease_seconds": lease_seconds}), key, again=Again.FREELY)
 
 
 def progress(
@@ -246,7 +246,7 @@ def progress_many(
     key: str | None = None,
 ) -> Call[list[Outcome]]:
     """Say how far many are."""
-    return _many_held(jobs, "progress", said({"percent": percent, "note": note}), key)
+    return _many_held(jobs, "progress", said({"percent": percent, "note": note}), key, again=Again.FREELY)
 
 
 def _held(
@@ -261,10 +261,12 @@ def _held(
 
 
 def _many_held(
-    jobs: Iterable[WhichJob | Settled], verb: str, fields: dict[str, Any], key: str | None
+    jobs: Iterable[WhichJob | Settled], verb: str, fields: dict[str, Any], key: str | None, *, again: Again
 ) -> Call[list[Outcome]]:
     named = [{**fields, **_named(job)} for job in jobs]
-    return Call("POST", path("jobs", verb), _results, encode({"jobs": named}), Again.WITH_KEY, key)
+    if any("lease_token" not in job for job in named):
+        again = Again.WITH_KEY
+    return Call("POST", path("jobs", verb), _results, encode({"jobs": named}), again, key)
 
 
 def _named(job: WhichJob | Settled) -> Mapping[str, Any]:
