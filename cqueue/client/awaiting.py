@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cqueue.client.carrying import CONNECT_S_MAX, Answer, Lost, NotSent, Pause, Reply, Send, Steps
@@ -91,7 +92,7 @@ class Http:
             opened = await self._session.request(
                 request.method,
                 request.node + request.target,
-                data=request.body,
+                data=_data_of(request.body),
                 headers=request.headers,
                 timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_S_MAX, sock_read=request.answer_s),
                 allow_redirects=False,
@@ -105,6 +106,13 @@ class Http:
         finally:
             if isinstance(opened, aiohttp.ClientResponse):
                 opened.release()
+
+
+def _data_of(body: bytes | None) -> bytes | BytesIO | None:
+    from aiohttp.payload import TOO_LARGE_BYTES_BODY  # noqa: PLC0415
+
+    # It warns of bytes that it has to write in one piece; of these it writes a part at a time.
+    return body if body is None or len(body) <= TOO_LARGE_BYTES_BODY else BytesIO(body)
 
 
 def _session(tls: SSLContext | None) -> aiohttp.ClientSession:

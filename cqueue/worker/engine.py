@@ -43,7 +43,10 @@ WIND_UP_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is run, and how; docs/worker.md#settings. entries: {type: its handler}, None for all other types."""
+    """What is run, and how; docs/worker.md#settings. entries: {type: its handler}, None for all other types.
+
+    wish: which jobs to take, under which lease, and how long to wait for them.
+    """
 
     entries: dict[str | None, Entry]
     middleware: tuple[Around, ...]
@@ -85,7 +88,7 @@ class Engine:
             kind = LoopLane if is_async else ThreadLane
             self._lanes[is_async] = kind(plan.concurrency, plan.middleware, self._began, self._ended)
         steps = (self._take(), self._teller.run(), self._keep(), self._stop_asked.wait())
-        tasks = [asyncio.ensure_future(step) for step in steps]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(step) for step in steps]
         log.info("worker_started queues=%s", ",".join(plan.wish["queues"]))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +108,6 @@ class Engine:
 
     async def _take(self) -> None:
         plan = self._plan
-        wait_s = 0.0 if plan.until_empty else WAIT_S
         while not self._stop_asked.is_set():
             self._changed.clear()
             room = min(plan.concurrency + plan.prefetch - self._in_lanes, TAKEN_JOBS_MAX)
@@ -113,7 +115,7 @@ class Engine:
                 await self._changed.wait()
                 continue
             try:
-                jobs = await self._client.dequeue_many(room, lease_seconds=plan.lease_seconds, wait=wait_s, **plan.wish)
+                jobs = await self._client.dequeue_many(room, **plan.wish)
             except (Unavailable, OutcomeUnknown) as error:
                 log.warning("taking_failed code=%s", error.code)
                 await asyncio.sleep(PAUSE_S)
@@ -239,8 +241,9 @@ class Engine:
 
     # -- stopping ----------------------------------------------------------------------------------
 
-    async def _stop(self, taking: asyncio.Task[None]) -> None:
+    async def _stop(self, taking: asyncio.Task[Any]) -> None:
         self._stop_asked.set()
+        log.info("worker_stopping jobs=%d", len(self._held))
         await asyncio.wait([taking], timeout=LAST_ANSWER_S)
         taking.cancel()
         for lane in self._lanes.values():

@@ -36,8 +36,10 @@ class Processes:
         self._code = 0
 
     def run(self) -> int:
-        """Until all have ended; returns the exit code: that of the first child with an error, 128 and the signal
-        where there was a second one, 0 else.
+        """Go on until all have ended.
+
+        Returns:
+            The exit code of the first child with an error; 128 and its number where a second signal came; else 0.
         """
         watched = (*_STOP, signal.SIGCHLD)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
@@ -67,6 +69,7 @@ class Processes:
         self._starts_s = []
         if self._signals > 1:
             self._code = 128 + number
+        log.info("worker_processes_stopping count=%d signals=%d", len(self._living), self._signals)
         for pid in self._living:
             os.kill(pid, signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
 

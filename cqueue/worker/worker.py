@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from cqueue.client.asynchronous import AsyncClient
 from cqueue.client.jobs import Wish
 from cqueue.worker.context import Around, Entry, Handler, Middleware
-from cqueue.worker.engine import Engine, Plan
+from cqueue.worker.engine import WAIT_S, Engine, Plan
 from cqueue.worker.handling import around_of
 from cqueue.worker.processes import Processes
 
@@ -167,6 +167,7 @@ class Worker:
 
     def _plan(self, *, until_empty: bool) -> Plan:
         wish = self._wish.copy()
+        wish |= {"lease_seconds": self._lease_seconds, "wait": 0.0 if until_empty else WAIT_S}
         if None not in self._entries:
             wish["types"] = [name for name in self._entries if name is not None]
         return Plan(
