@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from cqueue import __version__
-from cqueue.cli import backup, cluster, tls, token
+from cqueue.cli import backup, cluster, tls, token, work
 from cqueue.config import ENV_PREFIX, LOG_LEVELS, Settings, flag_of, load, variable_of
 from cqueue.errors import Unusable
 
@@ -153,7 +153,7 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     sys.exit(seeds.simulate(chosen, plan, as_json=as_json, story=story))
 
 
-for _command in (backup.backup, backup.restore, backup.inspect, cluster.cluster, tls.tls, token.token):
+for _command in (backup.backup, backup.restore, backup.inspect, cluster.cluster, tls.tls, token.token, work.work):
     main.add_command(_command)
 
 

@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cqueue.client.carrying import CONNECT_S_MAX, Answer, Lost, NotSent, Pause, Reply, Send, Steps
+from cqueue.client.trust import Tls
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -41,10 +42,10 @@ async def drive(steps: Steps[T], send: Callable[[Send], Awaitable[Reply]]) -> T:
 
 
 class Http:
-    """Connections to all nodes. ca_file: who signs the nodes' certificates; None: as the system says."""
+    """Connections to all nodes. tls: how they are known."""
 
-    def __init__(self, ca_file: str | None) -> None:
-        self._ca_file = ca_file
+    def __init__(self, tls: Tls) -> None:
+        self.tls = tls.context
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Send) -> Reply:
@@ -67,14 +68,6 @@ class Http:
                         yield part
                 except (ClientError, TimeoutError) as error:
                     yield Lost(str(error))
-
-    def tls(self) -> SSLContext | None:
-        """How to know the nodes by their certificates; None: as the system does."""
-        if self._ca_file is None:
-            return None
-        import ssl  # noqa: PLC0415
-
-        return ssl.create_default_context(cafile=self._ca_file)
 
     async def close(self) -> None:
         """Close all connections."""

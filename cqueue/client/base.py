@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar
 
 from cqueue.client.carrying import ANSWER_S_DEFAULT, TIMEOUT_S_DEFAULT, Carrier
+from cqueue.client.trust import Tls
 
 
 class Connections(Protocol):
-    """Connections to all nodes. ca_file: who signs the nodes' certificates; None: as the system says."""
+    """Connections to all nodes."""
 
-    def __init__(self, ca_file: str | None) -> None: ...
+    def __init__(self, tls: Tls) -> None: ...
 
 
 H = TypeVar("H", bound=Connections)
@@ -31,6 +32,8 @@ class Base(Generic[H]):
         *nodes: str,
         token: str | None = None,
         ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
         consumer: str | None = None,
         timeout_s: float = TIMEOUT_S_DEFAULT,
         answer_s: float = ANSWER_S_DEFAULT,
@@ -39,7 +42,7 @@ class Base(Generic[H]):
         self._carrier = self._carriers(
             nodes, token=token, consumer=consumer, timeout_s=timeout_s, answer_s=answer_s, keys=keys
         )
-        self._http = self._connections(ca_file)
+        self._http = self._connections(Tls(ca_file, cert_file, key_file))
 
     @property
     def index(self) -> int:

@@ -70,11 +70,13 @@ class Context:
         self.unsaid = said({"percent": percent, "note": None if note is None else text_of(note)})
         self._tell()
 
-    def stop(self, reason: Reason) -> None:
-        """Tell the handler to stop; only the first reason counts."""
-        if self.reason is None:
+    def stop(self, reason: Reason) -> bool:
+        """Tell the handler to stop; whether that is new to it. Only the first reason counts, but for the last one."""
+        is_new = self.reason is None
+        if is_new or reason == "lease_lost":
             self.reason = reason
             self.cancelled.set()
+        return is_new
 
 
 Handler = Callable[[Job, Context], Any]

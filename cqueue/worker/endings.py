@@ -69,14 +69,13 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def concluded(result: Any) -> Ending:
-    """The handler returned this. None: no result.
-
-    Raises:
-        Exception: it cannot be written as JSON.
-    """
+    """The handler returned this. None: no result. What cannot be written as JSON is the end of the job."""
     if result is None:
         return _CONCLUDED
-    encoded = _encode(result)
+    try:
+        encoded = _encode(result)
+    except Exception as error:  # noqa: BLE001 - msgspec calls what the result is made of
+        return refused(summary_of(error))
     return Ending("conclude", {"result": msgspec.Raw(encoded)}, len(encoded))
 
 
@@ -84,6 +83,11 @@ def failed(error: str, **fields: Any) -> Ending:
     """The attempt failed. fields: of docs/protocol.md#post-jobsidfail."""
     said = text_of(error)[:ERROR_CHARS_MAX]
     return Ending("fail", fields | ({"error": said} if said else {}), len(said))
+
+
+def refused(why: str) -> Ending:
+    """The result cannot be kept. Another attempt would do its work once more for the same result."""
+    return failed(f"the result was refused: {why}", retryable=False)
 
 
 def text_of(text: str) -> str:

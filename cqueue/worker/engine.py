@@ -184,14 +184,16 @@ class Engine:
             attempt.timer = self._loop.call_later(seconds, self._time_out, attempt)
 
     def _time_out(self, attempt: Attempt) -> None:
-        if attempt.ending is None and attempt in self._held and not self._interrupt(attempt, "timed_out"):
-            # Its thread goes on, and is no room for another; but the job need not wait for it.
-            self._end(attempt, handling.timed_out(attempt))
+        if attempt.ending is None and attempt in self._held:
+            self._interrupt(attempt, "timed_out")
+            if not attempt.entry.is_async:
+                # Its thread goes on, and is no room for another; but the job need not wait for it.
+                self._end(attempt, handling.timed_out(attempt))
 
-    def _interrupt(self, attempt: Attempt, reason: Reason) -> bool:
-        """Have its handler stop; whether it will by itself."""
-        attempt.context.stop(reason)
-        return self._lanes[attempt.entry.is_async].interrupt(attempt)
+    def _interrupt(self, attempt: Attempt, reason: Reason) -> None:
+        """Have its handler stop; once: what it does then is not to be interrupted again."""
+        if attempt.context.stop(reason):
+            self._lanes[attempt.entry.is_async].interrupt(attempt)
 
     def _settled(self, attempt: Attempt, outcome: Outcome) -> None:
         self._forget(attempt)

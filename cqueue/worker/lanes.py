@@ -32,8 +32,8 @@ class Lane(Protocol):
     def take_back(self) -> list[Attempt]:
         """Those that have not begun; they are not reported."""
 
-    def interrupt(self, attempt: Attempt) -> bool:
-        """Have a handler stop, after its context says so; whether it will without looking there."""
+    def interrupt(self, attempt: Attempt) -> None:
+        """Have a handler stop that does not look at its context, which says so by now; where that is possible."""
 
     def close(self) -> None:
         """Begin nothing more. Handlers that do not end are left to themselves."""
@@ -69,9 +69,8 @@ class ThreadLane:
             if attempt is not None:
                 taken.append(attempt)
 
-    def interrupt(self, attempt: Attempt) -> bool:  # noqa: ARG002 - nothing interrupts a thread
-        """See `Lane`."""
-        return False
+    def interrupt(self, attempt: Attempt) -> None:
+        """See `Lane`. Nothing interrupts a thread."""
 
     def close(self) -> None:
         """See `Lane`."""
@@ -116,10 +115,9 @@ class LoopLane:
             except IndexError:
                 return taken
 
-    def interrupt(self, attempt: Attempt) -> bool:
+    def interrupt(self, attempt: Attempt) -> None:
         """See `Lane`."""
         self._loop.call_soon_threadsafe(self._cancel, attempt)
-        return True
 
     def close(self) -> None:
         """See `Lane`."""

@@ -128,7 +128,7 @@ class Teller:
             return
         (attempt,) = attempts
         if verb == "conclude":
-            attempt.ending = endings.failed(f"the result was refused: {error.detail}")
+            attempt.ending = endings.refused(error.detail)
             self._again(attempts)
         else:
             self._settled(attempt, Outcome(attempt.job.id, code=error.code))

@@ -54,6 +54,8 @@ class Worker:
         grace_s: float = GRACE_S_DEFAULT,
         token: str | None = None,
         ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
         consumer: str | None = None,
     ) -> None:
         _check("concurrency", concurrency, 1, CONCURRENCY_MAX)
@@ -73,7 +75,9 @@ class Worker:
 
         def client() -> AsyncClient:
             name = consumer or f"{socket.gethostname()}:{os.getpid()}"
-            return AsyncClient(*nodes, token=token, ca_file=ca_file, consumer=name)
+            return AsyncClient(
+                *nodes, token=token, ca_file=ca_file, cert_file=cert_file, key_file=key_file, consumer=name
+            )
 
         self._client = client
         client()  # so that a wrong address is said here, and not when it runs

@@ -137,6 +137,24 @@ def test_certificates_are_checked_against_the_file_that_was_named(add_two: AddTw
         assert len(listener.heads) == 2
 
 
+@both
+def test_a_certificate_is_shown_to_who_asks_for_it(add_two: AddTwo, tmp_path: Path) -> None:
+    """And without one nothing is sent."""
+    authority = Authority(tmp_path, "ca")
+    files, own = authority.given_files("127.0.0.1"), authority.given_files("client", name="client")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.path))
+    tls.load_cert_chain(files.cert, files.key)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    with listening(answers=2, tls=tls) as listener:
+        add_two(
+            f"https://{listener.address}", ca_file=str(authority.path), cert_file=str(own.cert), key_file=str(own.key)
+        )
+        assert len(listener.heads) == 2
+        with pytest.raises((Unavailable, OutcomeUnknown)):
+            add_two(f"https://{listener.address}", ca_file=str(authority.path), timeout_s=0.1)
+        assert len(listener.heads) == 2
+
+
 @pytest.mark.cluster
 def test_a_token_is_shown_with_everything(start_node: StartNode, tmp_path: Path) -> None:
     """With calls, events and streams; without it they are refused, and say why."""

@@ -89,7 +89,7 @@ def test_stop_may_be_said_before_it_runs_and_from_any_thread(q: LocalQueue) -> N
     added = q.enqueue()
     worker.stop()
     worker.run()
-    assert q.get(added.id).status in {"QUEUED"}
+    assert q.get(added.id).status == "QUEUED"
     worker.run(until_empty=True)
     assert q.get(added.id).status == "CONCLUDED"
 
