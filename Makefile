@@ -13,9 +13,10 @@ SECONDS ?= 60
 FUZZ ?= 100000
 NODES ?= 3
 CHURN_SECONDS ?= 600
+FENCING_SECONDS ?= 300
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser faults fuzz churn bench scale soak audit lock changelog clean
+.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser faults fuzz churn fencing bench scale soak audit lock changelog clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -73,6 +74,9 @@ fuzz: $(DEV) ## odd input on every port of real nodes, so many of each kind: FUZ
 
 churn: $(DEV) ## consumers that hang up and are killed, and leaders that change, for ten minutes: CHURN_SECONDS=600
 	CHURN_SECONDS=$(CHURN_SECONDS) $(BIN)/pytest -s tests/cluster/test_churn.py
+
+fencing: $(DEV) ## workers and nodes under kill -9, SIGSTOP and cut links, effects counted, for five minutes: FENCING_SECONDS=300
+	FENCING_SECONDS=$(FENCING_SECONDS) $(BIN)/pytest -s tests/cluster/test_fencing.py
 
 scale: $(DEV) ## a million jobs, waiting consumers, failover, overload and the price of syncing; writes scale-results.json
 	$(BIN)/python -m benchmarks.depth

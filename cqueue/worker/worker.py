@@ -13,6 +13,7 @@ from inspect import iscoroutinefunction
 from typing import Final, TypeVar
 
 from cqueue.client.asynchronous import AsyncClient
+from cqueue.client.carrying import ANSWER_S_DEFAULT
 from cqueue.client.jobs import Wish
 from cqueue.worker.context import Around, Entry, Handler, Middleware
 from cqueue.worker.engine import WAIT_S, Engine, Plan
@@ -26,6 +27,8 @@ PREFETCH_MAX: Final = 10_000
 PROCESSES_MAX: Final = 256
 LEASE_S_DEFAULT: Final = 30
 LEASE_S_MAX: Final = 86_400
+ANSWER_S_MIN: Final = 2.0
+"""How long a node may be silent at least, however short a lease is."""
 GRACE_S_DEFAULT: Final = 30.0
 TYPES_MAX: Final = 64
 """Types of jobs with handlers of their own. Source: docs/protocol.md#limits, `DEQUEUE_NAMES_MAX`."""
@@ -76,7 +79,14 @@ class Worker:
         def client() -> AsyncClient:
             name = consumer or f"{socket.gethostname()}:{os.getpid()}"
             return AsyncClient(
-                *nodes, token=token, ca_file=ca_file, cert_file=cert_file, key_file=key_file, consumer=name
+                *nodes,
+                token=token,
+                ca_file=ca_file,
+                cert_file=cert_file,
+                key_file=key_file,
+                consumer=name,
+                # A node that hangs must not keep an extend from the others until the lease is over.
+                answer_s=min(ANSWER_S_DEFAULT, max(ANSWER_S_MIN, lease_seconds / 3)),
             )
 
         self._client = client

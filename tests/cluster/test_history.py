@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import random
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -25,19 +23,16 @@ from cqueue.replication.raft import REGULAR
 from cqueue.replication.sqlite_store import SqliteStore
 from cqueue.simulation import checkers
 from cqueue.simulation.workload import Asked
-from tests.cluster.client import Unreachable
 from tests.cluster.fixtures import StartCluster
 from tests.cluster.harness import Cluster, Node
 from tests.cluster.history import Clients, told
 from tests.cluster.network import Network, NoNetwork
+from tests.cluster.trouble import faults_of, some_nodes, trouble
 from tests.support import eventually
 
 pytestmark = pytest.mark.cluster
 
 SECONDS: Final = float(os.environ.get("FAULTS_SECONDS", "12"))
-FAULT_S: Final = (0.3, 2.5)
-"""How long one lasts: from less than an election takes to more than a leader goes on without a majority."""
-CALM_S: Final = (0.1, 1.0)
 SETTLED_S: Final = 60
 
 
@@ -61,7 +56,12 @@ def test_real_nodes_under_faults_break_no_promise(start_cluster: StartCluster, n
     clients = Clients([(node.host, node.port) for node in cluster.nodes], random.Random(seed))  # noqa: S311
 
     with clients.running():
-        story = _trouble(cluster, network, chance, time.monotonic() + SECONDS)
+        story = trouble(
+            faults_of(cluster.nodes, network),
+            lambda: some_nodes(cluster.nodes, chance),
+            chance,
+            time.monotonic() + SECONDS,
+        )
         cluster.wait_ready()
     log = _log(cluster)
 
@@ -86,79 +86,6 @@ def test_a_leader_that_is_not_heard_is_replaced(start_cluster: StartCluster, net
 
     old.wait_ready()
     assert old.call("GET", "/jobs/1").body["payload"] == "meanwhile"
-
-
-# -- faults --------------------------------------------------------------------------------------
-
-Fault = Callable[[Node], AbstractContextManager[None]]
-
-
-@contextmanager
-def _killed(node: Node) -> Iterator[None]:
-    node.kill()
-    yield
-    node.start()
-
-
-@contextmanager
-def _stopped(node: Node) -> Iterator[None]:
-    node.pause()
-    yield
-    node.resume()
-
-
-def _faults(cluster: Cluster, network: Network | None) -> dict[str, Fault]:
-    """Everything that can happen to a node, by name."""
-    faults: dict[str, Fault] = {"kill -9": _killed, "SIGSTOP": _stopped}
-    if network is None:
-        return faults
-    sent = {node.name: network.links_from(number) for number, node in enumerate(cluster.nodes)}
-    received = {name: [(other, number) for number, other in links] for name, links in sent.items()}
-    return faults | {
-        "not heard": lambda node: network.losing(sent[node.name]),
-        "deaf": lambda node: network.losing(received[node.name]),
-        "cut off": lambda node: network.losing(sent[node.name] + received[node.name]),
-        "cut from one": lambda node: network.losing(sent[node.name][:1] + received[node.name][:1]),
-    }
-
-
-def _trouble(cluster: Cluster, network: Network | None, chance: random.Random, until_s: float) -> list[str]:
-    """One fault after the other, now and then two at a time, all kinds in turn; returns the story, in words."""
-    faults = _faults(cluster, network)
-    deck: list[str] = []
-    story: list[str] = []
-    nobody_comes = threading.Event()
-    while time.monotonic() < until_s:
-        with ExitStack() as present:
-            for node in _victims(cluster, chance):
-                deck = deck or chance.sample(sorted(faults), len(faults))
-                kind = deck.pop()
-                story.append(f"{time.monotonic():.3f} {node.name}: {kind}")
-                present.enter_context(faults[kind](node))
-            nobody_comes.wait(chance.uniform(*FAULT_S))
-        nobody_comes.wait(chance.uniform(*CALM_S))
-    return story
-
-
-def _victims(cluster: Cluster, chance: random.Random) -> list[Node]:
-    """One node, seldom two; half of the time the leader is among them, if one is known."""
-    nodes = chance.sample(cluster.nodes, len(cluster.nodes))
-    if chance.random() < 0.5:
-        leader = _leader_of(nodes)
-        nodes.sort(key=lambda node: node.settings["raft_addr"] != leader)
-    return nodes[: chance.choice((1, 1, 1, 2))]
-
-
-def _leader_of(nodes: list[Node]) -> str | None:
-    for node in nodes:
-        try:
-            answer = node.ask("GET", "/cluster")
-        except Unreachable:
-            continue
-        if answer.status == 200:
-            leader: str | None = answer.body["leader"]
-            return leader
-    return None
 
 
 def _is_missed(log: dict[int, bytes], history: list[Asked]) -> bool:
