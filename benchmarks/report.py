@@ -51,6 +51,8 @@ def what_of(row: Row) -> str:
         return "enqueue, at the leader"
     if row.what == "stream":
         return "lifecycles over a WebSocket"
+    if row.what == "worker":
+        return "jobs of a Worker"
     return row.what
 
 

@@ -49,11 +49,12 @@ class Row(Struct):
     """One thing measured, against the bare route measured just before and just after it.
 
     stage: "one", "three", "one-durable" or "three-durable". what: "enqueue", "dequeue", "conclude",
-    "enqueue-leader", "batch-<jobs>": a whole lifecycle in three requests, or "stream": whole lifecycles over one
-    WebSocket.
+    "enqueue-leader", "batch-<jobs>": a whole lifecycle in three requests, "stream": whole lifecycles over one
+    WebSocket, or "worker": jobs that one process with a `Worker` takes, runs and concludes.
     clients, bare_clients: how many loaded cqueue and the bare route. ratio: jobs per bare request,
     the median of `ratios`. p50_ratio: median of the ratios of p50. *_ms: latency of one request,
-    of the three of a batch's lifecycle, or of a thousand lifecycles of a stream, as the client sees it.
+    of the three of a batch's lifecycle, of a thousand lifecycles of a stream, or of a worker's thousand jobs, as the
+    client sees it.
     *_cpu_us: server CPU per job, over all processes of all nodes; replica_cpu_us is the part of Raft and queue.
     client_cpu_share: the load generator's part of all CPU used meanwhile.
     """
@@ -160,6 +161,13 @@ _RULES: Final = [
             value=_ratio,
         )
         for stage, nodes, bound in (("one", "one node", 12), ("three", "three nodes", 4))
+    ),
+    _Rule(
+        "one node, one Worker whose handler does nothing: jobs per bare request",
+        [key_of("one", "worker", 1)],
+        1.7,
+        at_least=True,
+        value=_ratio,
     ),
     _Rule(
         "three nodes, enqueue, 1 client: p50 / bare p50",

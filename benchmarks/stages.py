@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Final
 
-from benchmarks import bare, load, servers, streaming, workload
+from benchmarks import bare, load, servers, streaming, workers, workload
 from benchmarks.load import Address
 from benchmarks.results import Row, key_of
 from benchmarks.servers import Cpu, Server
@@ -88,7 +88,7 @@ def _groups(nodes: int) -> tuple[Group, ...]:
     for clients in CLIENTS_BATCHES:
         cells = [Cell(f"batch-{batch}", clients, batch) for batch in BATCHES]
         groups.append(Group(BARE_CLIENTS_BATCHES, tuple(cells)))
-    groups.append(Group(BARE_CLIENTS_BATCHES, (Cell("stream", 1, streaming.CREDIT),)))
+    groups.append(Group(BARE_CLIENTS_BATCHES, (Cell("stream", 1, streaming.CREDIT), Cell("worker", 1))))
     return tuple(groups)
 
 
@@ -208,6 +208,12 @@ class Stand:
         if cell.what == "stream":
             sample = self._stream(nodes[0])
             books.streamed += sample.jobs
+        elif cell.what == "worker":
+            books.have_queued(prepared)
+            sample = self._worker(nodes[0])
+            if sample.jobs != books.queued:
+                raise load.WrongAnswer(f"{books.queued} jobs waited, the worker was given {sample.jobs}")
+            books.concluded += sample.jobs
         elif cell.batch > 1:
             sample, _ = self._slice(nodes, cell.clients, workload.lifecycle(cell.batch), cell.requests)
             books.enqueued += sample.jobs
@@ -229,8 +235,14 @@ class Stand:
         return sample
 
     def _stream(self, target: Server) -> Sample:
+        return self._sample(lambda at_go: streaming.run(target.address, self._slice_s, at_go))
+
+    def _worker(self, target: Server) -> Sample:
+        return self._sample(lambda at_go: workers.run(target.address, at_go))
+
+    def _sample(self, run: Callable[[Callable[[], None]], load.Result]) -> Sample:
         before: list[Cpu] = []
-        found = streaming.run(target.address, self._slice_s, lambda: before.append(servers.cpu_of(self._nodes)))
+        found = run(lambda: before.append(servers.cpu_of(self._nodes)))
         server_cpu = servers.cpu_of(self._nodes) - before[0]
         self._on_slice()
         return Sample(found.jobs, found.rate_per_s, sorted(found.latencies_s[0]), server_cpu, found.cpu_s)

@@ -2,6 +2,7 @@
 
     worker        `Worker`: what is asked for, as one sees it from outside
     engine        one event loop: what is taken, kept, and given back
+    pace          how many jobs to hold beside those that run
     telling       what is said to the queue, many jobs at a time
     lanes         where handlers run: threads, and an event loop of their own
     handling      one handler with what is around it, and how its attempt ended

@@ -25,6 +25,7 @@ from cqueue.worker import handling
 from cqueue.worker.context import Around, Attempt, Entry, Reason
 from cqueue.worker.endings import RELEASED, Ending
 from cqueue.worker.lanes import Lane, LoopLane, ThreadLane
+from cqueue.worker.pace import Pace
 from cqueue.worker.telling import TOLD_JOBS_MAX, Teller
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ WIND_UP_S: Final = 10.0
 class Plan:
     """What is run, and how; docs/worker.md#settings. entries: {type: its handler}, None for all other types.
 
-    wish: which jobs to take, under which lease, and how long to wait for them.
+    wish: which jobs to take, under which lease, and how long to wait for them. prefetch: None: as the pace says.
     """
 
     entries: dict[str | None, Entry]
@@ -53,7 +54,7 @@ class Plan:
     wish: Wish
     lease_seconds: int
     concurrency: int
-    prefetch: int
+    prefetch: int | None
     grace_s: float
     until_empty: bool
 
@@ -68,6 +69,7 @@ class Engine:
         self._lanes: dict[bool, Lane] = {}
         self._held: dict[Attempt, None] = {}
         self._in_lanes = 0
+        self._pace = Pace(self._loop.time())
         self._reported: deque[tuple[Attempt, Ending]] = deque()
         self._is_called = False
         self._changed = asyncio.Event()
@@ -110,7 +112,8 @@ class Engine:
         plan = self._plan
         while not self._stop_asked.is_set():
             self._changed.clear()
-            room = min(plan.concurrency + plan.prefetch - self._in_lanes, TAKEN_JOBS_MAX)
+            ahead = self._pace.ahead(self._loop.time()) if plan.prefetch is None else plan.prefetch
+            room = min(plan.concurrency + ahead - self._in_lanes, TAKEN_JOBS_MAX)
             if room <= 0 or len(self._held) - self._in_lanes > TOLD_JOBS_MAX:
                 await self._changed.wait()
                 continue
@@ -165,10 +168,12 @@ class Engine:
 
     def _take_reports(self) -> None:
         self._is_called = False
+        before = self._in_lanes
         while self._reported:
             attempt, ending = self._reported.popleft()
             self._in_lanes -= 1
             self._end(attempt, ending)
+        self._pace.ended(before - self._in_lanes)
         self._changed.set()
 
     def _end(self, attempt: Attempt, ending: Ending) -> None:

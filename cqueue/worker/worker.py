@@ -22,7 +22,6 @@ from cqueue.worker.processes import Processes
 
 CONCURRENCY_DEFAULT: Final = 8
 CONCURRENCY_MAX: Final = 1_000
-PREFETCH_DEFAULT: Final = 32
 PREFETCH_MAX: Final = 10_000
 PROCESSES_MAX: Final = 256
 LEASE_S_DEFAULT: Final = 30
@@ -51,7 +50,7 @@ class Worker:
         tags: Mapping[str, str] | None = None,
         concurrency: int = CONCURRENCY_DEFAULT,
         processes: int = 1,
-        prefetch: int = PREFETCH_DEFAULT,
+        prefetch: int | None = None,
         lease_seconds: int = LEASE_S_DEFAULT,
         timeout_s: float | None = None,
         grace_s: float = GRACE_S_DEFAULT,
@@ -63,7 +62,7 @@ class Worker:
     ) -> None:
         _check("concurrency", concurrency, 1, CONCURRENCY_MAX)
         _check("processes", processes, 1, PROCESSES_MAX)
-        _check("prefetch", prefetch, 0, PREFETCH_MAX)
+        _check("prefetch", prefetch or 0, 0, PREFETCH_MAX)
         _check("lease_seconds", lease_seconds, 1, LEASE_S_MAX)
         _check("grace_s", grace_s, 0, LEASE_S_MAX)
         self._wish: Wish = {"queues": [queues] if isinstance(queues, str) else list(queues)}

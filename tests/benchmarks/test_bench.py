@@ -59,7 +59,14 @@ def given_all_rows(*, ratio: float, p50_ratio: float) -> list[Row]:
 def test_a_tiny_run_measures_one_node_and_three_and_writes_what_it_found(tmp_path: Path) -> None:
     """Real processes, every kind of slice, the books balanced at the end, and JSON that reads back."""
     file = tmp_path / "results.json"
-    chosen = ["one/*/16", "one/batch-100/2", "three/enqueue*/1", "three/batch-1000/4", "three/stream/1"]
+    chosen = [
+        "one/*/16",
+        "one/batch-100/2",
+        "three/enqueue*/1",
+        "three/batch-1000/4",
+        "three/stream/1",
+        "three/worker/1",
+    ]
     arguments = [argument for text in chosen for argument in ("--only", text)]
     run = subprocess.run(
         [*BENCH, "--quick", "--slice-s", "0.02", "--repetitions", "1", "--json", str(file), *arguments],
@@ -80,6 +87,7 @@ def test_a_tiny_run_measures_one_node_and_three_and_writes_what_it_found(tmp_pat
         "three/enqueue-leader/1",
         "three/batch-1000/4",
         "three/stream/1",
+        "three/worker/1",
     ]
     assert all(row.jobs > 0 and row.ratio > 0 and 0 < row.p50_ms <= row.p99_ms for row in results.rows)
     for words in (report.TITLES["one"], report.TITLES["three"], "lifecycle by 1,000", "not measured"):
@@ -103,7 +111,7 @@ def test_what_matches_no_row_is_a_clear_line() -> None:
 def test_a_bar_is_judged_by_its_worst_row() -> None:
     """One row below the bound is enough to miss it."""
     rows = given_all_rows(ratio=100.0, p50_ratio=1.0)
-    assert [bar.ok for bar in judge(rows)] == [True] * 8
+    assert [bar.ok for bar in judge(rows)] == [True] * 9
     next(row for row in rows if row.key == "one/dequeue/64").ratio = 0.69
     missed = [bar for bar in judge(rows) if not bar.ok]
     assert missed == [
@@ -120,7 +128,7 @@ def test_a_latency_bar_is_an_upper_one() -> None:
 def test_a_bar_whose_rows_were_not_all_measured_is_neither_kept_nor_missed() -> None:
     """`--only` does not make bars easier."""
     bars = judge([given_row("one", "enqueue", 16)])
-    assert [(bar.measured, bar.ok) for bar in bars] == [(None, None)] * 8
+    assert [(bar.measured, bar.ok) for bar in bars] == [(None, None)] * 9
 
 
 def test_durable_rows_come_on_top_of_the_others(tmp_path: Path) -> None:

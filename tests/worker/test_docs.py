@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from cqueue import Context, Worker
-from cqueue.worker import context, engine, program, telling, worker
+from cqueue.worker import context, engine, pace, program, telling, worker
 from tests.cluster.fixtures import StartNode
 
 TEXT = (Path(__file__).parents[2] / "docs" / "worker.md").read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def test_the_figures_are_the_ones_in_force() -> None:
         f"| `concurrency` | {worker.CONCURRENCY_DEFAULT} |",
         f"1 to {worker.CONCURRENCY_MAX:,} |",
         f"1 to {worker.PROCESSES_MAX} |",
-        f"| `prefetch` | {worker.PREFETCH_DEFAULT} |",
+        f"| `prefetch` | as many as end in {pace.AHEAD_S:g} s, up to {pace.AHEAD_JOBS_MAX:,} |",
         f"0 to {worker.PREFETCH_MAX:,}.",
         f"| `lease_seconds` | {worker.LEASE_S_DEFAULT} |",
         f"1 to {worker.LEASE_S_MAX:,} |",
