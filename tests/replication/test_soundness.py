@@ -21,7 +21,7 @@ def counted() -> Tally:
     """A worker's report."""
     tally = Tally()
     tally.count(("cqueue_fenced_total", "extend"))
-    tally.observe(("cqueue_job_wait_seconds",), 0.5)
+    tally.observe(("cqueue_job_wait_seconds", "default", "A"), 0.5)
     tally.shift(("cqueue_consumers_waiting", "http"), 1)
     return tally
 
