@@ -22,7 +22,7 @@ class Freshness(TypedDict, total=False):
 
 
 class JobFilter(TypedDict, total=False):
-    """Which jobs to list. type and status: one or several; tags: all of these; limit: of one page."""
+    """Which jobs to list. type and status: one or several; tags: all of these; order: which first; limit: of a page."""
 
     queue: str
     status: Status | Sequence[Status]
@@ -30,6 +30,7 @@ class JobFilter(TypedDict, total=False):
     tags: dict[str, str]
     created_from: datetime | str
     created_before: datetime | str
+    order: Literal["oldest", "newest"]
     limit: int
     consistency: Literal["linearizable", "stale"]
 
@@ -57,7 +58,7 @@ def explain(job: WhichJob, **freshness: Unpack[Freshness]) -> Call[Explanation]:
 
 
 def list_jobs(*, cursor: str | None = None, **which: Unpack[JobFilter]) -> Call[Page]:
-    """One page of jobs, oldest first; cursor: the `next` of the page before."""
+    """One page of jobs, by when they came; cursor: the `next` of the page before."""
     parameters: dict[str, object] = {**which, "cursor": cursor}
     tags = which.get("tags", {})
     parameters.pop("tags", None)

@@ -90,7 +90,7 @@ class Swept(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """Some jobs, oldest first. next: the cursor of those that follow; None: there are no more."""
+    """Some jobs, by when they came. next: the cursor of those that follow; None: there are no more."""
 
     jobs: tuple[Job, ...]
     next: str | None
@@ -128,11 +128,13 @@ class Explanation(Struct, frozen=True):
 
 
 class Stats(Struct, frozen=True):
-    """Jobs by status, in all queues and by queue."""
+    """Jobs by status, in all queues and by queue. totals: what happened to the jobs of the queues there are."""
 
     jobs: dict[Status, int]
     total: int
     queues: dict[str, dict[Status, int]]
+    totals: dict[str, int] = {}
+    oldest_created_at: datetime | None = None
 
 
 class Backoff(Struct, frozen=True):

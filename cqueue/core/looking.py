@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from cqueue.core import limits
 from cqueue.core.jobs import CONCLUDED, DEFAULT_QUEUE, FINISHED, IN_PROGRESS, QUEUED, SCHEDULED, STATUSES, Change, Job
 from cqueue.core.memory import size
 from cqueue.core.queries import Explain, GetHistory, GetJob, GetQueue, GetStats, ListJobs, ListQueues, LookWithin, Query
-from cqueue.core.queues import MINUTE_MS, Queue
+from cqueue.core.queues import COUNTED, MINUTE_MS, Queue
 from cqueue.core.reach import Reach, reaches
 from cqueue.core.results import Explanation, Found, History, Page, Queues, QueueState, Refusal, Result, Stats
 from cqueue.core.state import State
@@ -28,8 +28,7 @@ def out_of_reach(job_id: int) -> Refusal:
 def _within(state: State, within: LookWithin) -> Result:
     query, reach = within.query, within.reach
     if isinstance(query, GetStats):
-        counts = _stats(state, query).queues
-        return Stats({name: counts[name] for name in counts if reaches(reach, name)})
+        return _stats(state, query, reach)
     if isinstance(query, ListJobs):
         return _page(state, query, reach)
     if isinstance(query, ListQueues):
@@ -43,9 +42,23 @@ def _job(state: State, query: GetJob) -> Found | Refusal:
     return state.missing(query.id) if job is None else Found(job)
 
 
-def _stats(state: State, _query: GetStats) -> Stats:
-    counts = {queue.name: queue.counts for queue in state.queues.values()}
-    return Stats(counts or {DEFAULT_QUEUE: dict.fromkeys(STATUSES, 0)})
+def _stats(state: State, query: GetStats, reach: Reach | None = None) -> Stats:
+    queues = [
+        queue
+        for queue in state.queues.values() or (Queue(DEFAULT_QUEUE),)
+        if (reach is None or reaches(reach, queue.name))
+    ]
+    return Stats(
+        {status: sum([queue.counts[status] for queue in queues]) for status in STATUSES},
+        {queue.name: queue.counts for queue in queues} if query.by_queue else {},
+        {event: sum([queue.totals[event] for queue in queues]) for event in COUNTED},
+        min((oldest_ms for queue in queues if (oldest_ms := _oldest_ms(state, queue))), default=0),
+    )
+
+
+def _oldest_ms(state: State, queue: Queue) -> int:
+    oldest = queue.ready.oldest()
+    return 0 if oldest is None else state.jobs[oldest].created_ms
 
 
 # -- lists -----------------------------------------------------------------------------------------
@@ -54,18 +67,27 @@ def _stats(state: State, _query: GetStats) -> Stats:
 def _page(state: State, query: ListJobs, reach: Reach | None = None) -> Page:
     newest = state.next_id - 1
     until = min(query.until or newest, newest)
+    step = -1 if query.newest_first else 1
+    last = 1 if query.newest_first else until
     jobs: list[Job] = []
     room = limits.DEQUEUE_PAYLOAD_BYTES_MAX
-    for looked, job_id in enumerate(state.jobs.ids(query.after + 1, until + 1), 1):
+    for looked, job_id in enumerate(_ids(state, query, until), 1):
         job = state.jobs.get(job_id)
         if job is not None and _fits(job, query) and (reach is None or reaches(reach, job.queue)):
             room -= size(job) - limits.JOB_BYTES
             if room < 0 and jobs:
-                return Page(jobs, job_id - 1, newest)
+                return Page(jobs, job_id - step, newest)
             jobs.append(job)
         if len(jobs) == query.count or looked == limits.LOOK_JOBS_MAX:
-            return Page(jobs, job_id if job_id < until else None, newest)
+            return Page(jobs, job_id if job_id != last else None, newest)
     return Page(jobs, None, newest)
+
+
+def _ids(state: State, query: ListJobs, until: int) -> Iterator[int]:
+    """Those that a list looks at, in its order."""
+    if query.newest_first:
+        return state.jobs.ids_down(min(query.after - 1, until) if query.after else until)
+    return state.jobs.ids(query.after + 1, until + 1)
 
 
 def _fits(job: Job, query: ListJobs) -> bool:
@@ -94,7 +116,6 @@ def _queues(state: State, query: ListQueues, reach: Reach | None = None) -> Queu
 
 def queue_state(state: State, queue: Queue) -> QueueState:
     """A queue as it is shown."""
-    oldest = queue.ready.oldest()
     return QueueState(
         queue.name,
         queue.settings,
@@ -102,7 +123,7 @@ def queue_state(state: State, queue: Queue) -> QueueState:
         dict(queue.totals),
         queue.recent(),
         MINUTE_MS + state.now_ms % MINUTE_MS,
-        0 if oldest is None else state.jobs[oldest].created_ms,
+        _oldest_ms(state, queue),
         state.now_ms,
     )
 

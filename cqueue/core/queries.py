@@ -24,12 +24,15 @@ class GetJob(Struct, array_like=True, frozen=True, tag=65):
 
 
 class GetStats(Struct, array_like=True, frozen=True, tag=66):
-    """Answer: `Stats`."""
+    """by_queue: with the counts of each queue; there may be many. Answer: `Stats`."""
+
+    by_queue: bool = True
 
 
 class ListJobs(Struct, array_like=True, frozen=True, tag=67):
     """Jobs by ascending id, above `after` and up to `until` (0: the newest). Answer: `Page`.
 
+    newest_first: by descending id instead, from `until` on and below `after` (0: no bound).
     None or empty: any. created_*_ms: created at or after, and before. count: 1 to 1,000.
     One query looks at `limits.LOOK_JOBS_MAX` ids at most: a page may be short and yet not the last.
     """
@@ -43,6 +46,7 @@ class ListJobs(Struct, array_like=True, frozen=True, tag=67):
     tags: dict[str, str] | None = None
     created_from_ms: Amount = 0
     created_before_ms: Amount = 0
+    newest_first: bool = False
 
 
 class GetHistory(Struct, array_like=True, frozen=True, tag=68):

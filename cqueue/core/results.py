@@ -55,9 +55,16 @@ class Found(Struct, array_like=True, frozen=True, tag=5):
 
 
 class Stats(Struct, array_like=True, frozen=True, tag=6):
-    """Jobs the queue still knows, by queue and status. Shape: {queue: {status: jobs}}."""
+    """Jobs the queue still knows. counts: in all queues, by status; queues: the same by queue, if that was asked for.
 
+    totals: what happened to jobs of the queues there are, by event. oldest_ms: when the oldest QUEUED job was
+    created; 0: there is none.
+    """
+
+    counts: dict[Status, int]
     queues: dict[str, dict[Status, int]]
+    totals: dict[str, int]
+    oldest_ms: int
 
 
 class Page(Struct, array_like=True, frozen=True, tag=7):

@@ -81,6 +81,12 @@ class Jobs:
                 break
             yield from range(first, min(end, (number + 1) << _BLOCK_BITS))
 
+    def ids_down(self, start: int) -> Iterator[int]:
+        """The same from `start` down to 1."""
+        for number in reversed(self._blocks):
+            first = number << _BLOCK_BITS
+            yield from range(min(start, first + (1 << _BLOCK_BITS) - 1), max(first, 1) - 1, -1)
+
 
 class Shards(Generic[V]):
     """Values by text."""

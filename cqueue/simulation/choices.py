@@ -84,7 +84,7 @@ class Choices:
             return GetStats() if draw < 0.5 else GetJob(job_id)  # noqa: PLR2004
         return self._chance.choice(
             (
-                GetStats(),
+                GetStats(by_queue=self._chance.random() < 0.5),  # noqa: PLR2004
                 GetJob(job_id),
                 GetHistory(job_id),
                 Explain(job_id),
@@ -92,6 +92,7 @@ class Choices:
                 ListQueues(),
                 ListJobs(after=max(0, job_id - 20), count=9, queue=self._chance.choice((None, *QUEUES))),
                 ListJobs(count=5, statuses=("DEAD", "QUEUED"), tags=self._chance.choice((None, *TAGS))),
+                ListJobs(after=job_id, count=5, newest_first=True),
             )
         )
 

@@ -14,7 +14,7 @@ from cqueue.web import contract, parameters
 from cqueue.web.answer import Answer
 from cqueue.web.asking import Desk, flask_view
 from cqueue.web.contract import Gives
-from cqueue.web.parameters import JobParameters, JobsParameters, LookParameters
+from cqueue.web.parameters import JobParameters, JobsParameters, LookParameters, StatsParameters
 from cqueue.web.shapes import job, looking
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ LIST_TIME_S_MAX: Final = 1
 """How long a list goes on looking for jobs that fit before it answers with those it has."""
 
 JOBS: Final = contract.looking(
-    "list_jobs", "Lists jobs, oldest first.", Gives("some jobs", (looking.PageAnswer,)), query=JobsParameters
+    "list_jobs", "Lists jobs, by when they came.", Gives("some jobs", (looking.PageAnswer,)), query=JobsParameters
 )
 JOB: Final = contract.looking(
     "get_job",
@@ -45,7 +45,10 @@ EXPLAIN: Final = contract.looking(
     "explain_job", "Why a job is not running.", Gives("the reasons", (looking.ExplanationAnswer,)), *contract.JOB
 )
 STATS: Final = contract.looking(
-    "get_stats", "How many jobs there are, by status and queue.", Gives("the counts", (looking.StatsAnswer,))
+    "get_stats",
+    "How many jobs there are, by status and queue.",
+    Gives("the counts", (looking.StatsAnswer,)),
+    query=StatsParameters,
 )
 
 
@@ -85,11 +88,13 @@ class LookRoutes:
 
     def stats(self, environ: WSGIEnvironment) -> Answer:
         """Count the jobs."""
-        counts, index = self._desk.look(environ, looking.decode_stats, GetStats(), self._kind(environ))
+        given = parameters.read(environ, StatsParameters)
+        query, kind = GetStats(given.by_queue), self._desk.kind_of_look(given)
+        counts, index = self._desk.look(environ, looking.decode_stats, query, kind)
         return Answer(200, looking.stats_json(counts), index)
 
     def jobs(self, environ: WSGIEnvironment) -> Answer:
-        """List jobs, oldest first."""
+        """List jobs, by when they came."""
         given = parameters.read(environ, JobsParameters)
         query = ListJobs(
             after=parameters.cursor_id(given.cursor),
@@ -100,6 +105,7 @@ class LookRoutes:
             tags=parameters.tags(given.tag),
             created_from_ms=parameters.time_ms(given.created_from, "created_from"),
             created_before_ms=parameters.time_ms(given.created_before, "created_before"),
+            newest_first=given.order == "newest",
         )
         jobs, place, index = self._find(environ, query, self._desk.kind_of_look(given))
         return Answer(200, looking.page_json(jobs, parameters.cursor_of(place)), index)

@@ -76,6 +76,12 @@ class JobParameters(LookParameters):
         return fields.ms(self.wait)
 
 
+class StatsParameters(LookParameters):
+    """Of the counts."""
+
+    by_queue: Annotated[bool, Meta(description="with the counts of each queue", examples=[True])] = True
+
+
 class PageParameters(LookParameters):
     """Of a list."""
 
@@ -92,6 +98,7 @@ class JobsParameters(PageParameters):
     tag: Tags = []
     created_from: fields.TimeText | UnsetType = UNSET
     created_before: fields.TimeText | UnsetType = UNSET
+    order: Annotated[Literal["oldest", "newest"], Meta(description="which jobs come first")] = "oldest"
 
 
 class TicketParameters(Struct, forbid_unknown_fields=True):

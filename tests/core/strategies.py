@@ -106,6 +106,7 @@ queries = st.builds(
     TAGS,
     st.sampled_from([0, 1_000]),
     st.sampled_from([0, 0, 2_000]),
+    st.booleans(),
 )
 
 

@@ -22,6 +22,7 @@ from cqueue.core.operations import (
     Report,
 )
 from cqueue.core.queries import GetStats
+from cqueue.core.queues import COUNTED
 from cqueue.core.results import Dequeued, Enqueued, Stats
 from tests.core.driver import LEASE_MS, START_MS, Driver
 
@@ -151,13 +152,28 @@ def test_a_payload_that_fits_no_more_ends_the_answer_over_all_queues(queue: Driv
 
 def test_stats_count_jobs_by_status(queue: Driver) -> None:
     """By queue; an empty cluster is an empty default queue."""
-    assert queue.machine.query(GetStats()) == Stats({"default": dict.fromkeys(STATUSES, 0)})
+    zeros = dict.fromkeys(STATUSES, 0)
+    assert queue.machine.query(GetStats()) == Stats(zeros, {"default": zeros}, dict.fromkeys(COUNTED, 0), 0)
     queue.enqueue(*["mail"] * 6)
     queue.enqueue("mail", queue="a", delay_ms=1_000)
     queue.dequeue(3)
     queue.conclude(2)
     assert queue.stats() == {"QUEUED": 3, "IN_PROGRESS": 2, "CONCLUDED": 1}
     assert queue.stats("a") == {"SCHEDULED": 1}
+
+
+def test_stats_count_all_queues_together(queue: Driver) -> None:
+    """What waits, what happened, and the oldest job that could be handed out; by queue only if asked for."""
+    queue.enqueue("mail", queue="a", delay_ms=1_000)
+    queue.now_ms += 500
+    queue.enqueue("mail", queue="b")
+    queue.now_ms += 100
+    queue.enqueue("mail")
+    stats = queue.machine.query(GetStats(by_queue=False))
+    assert isinstance(stats, Stats)
+    assert (stats.counts["SCHEDULED"], stats.counts["QUEUED"], stats.totals["enqueue"]) == (1, 2, 3)
+    assert stats.oldest_ms == START_MS + 500
+    assert stats.queues == {}
 
 
 # -- which queues, types and tags ------------------------------------------------------------------

@@ -50,6 +50,11 @@ def ids(page: Page) -> list[int]:
         ({"after": 1, "until": 4, "types": ("mail",)}, [2]),
         ({"after": 99}, []),
         ({"until": 99}, [1, 2, 3, 4, 5]),
+        ({"newest_first": True}, [5, 4, 3, 2, 1]),
+        ({"newest_first": True, "after": 3}, [2, 1]),
+        ({"newest_first": True, "until": 4, "types": ("mail",)}, [2, 1]),
+        ({"newest_first": True, "until": 2, "after": 4}, [2, 1]),
+        ({"newest_first": True, "after": 1}, []),
     ],
 )
 def test_a_list_has_the_jobs_that_fit(queue: Driver, of: dict[str, Any], expected: list[int]) -> None:

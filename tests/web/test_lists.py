@@ -38,6 +38,7 @@ def test_an_empty_list_is_a_list(web: Web) -> None:
         ("queue=none", []),
         ("type=A", [1, 5]),
         ("type=A&type=B", [1, 3, 5]),
+        ("order=newest&type=A&type=B", [5, 3, 1]),
         ("status=IN_PROGRESS", [1]),
         ("status=QUEUED&status=SCHEDULED&queue=default", [3, 4]),
         ("tag=to:ada", [3, 5]),

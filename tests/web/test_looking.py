@@ -9,6 +9,7 @@ import pytest
 from cqueue import protocol
 from cqueue.core import limits
 from cqueue.core.jobs import STATUSES
+from cqueue.web.shapes.queues import EVENTS
 from tests.support import eventually
 from tests.web.replica import StandInReplica
 from tests.web.web import Web
@@ -69,7 +70,12 @@ def test_stats_of_an_empty_queue_are_zeros(web: Web) -> None:
     """Every status is there from the start."""
     zeros = dict.fromkeys(STATUSES, 0)
     reply = web.send("GET", "/jobs/stats")
-    assert reply.json == {"jobs": zeros, "total": 0, "queues": {"default": zeros}}
+    assert reply.json == {
+        "jobs": zeros,
+        "total": 0,
+        "queues": {"default": zeros},
+        "totals": dict.fromkeys(EVENTS, 0),
+    }
     assert reply.index == 0
 
 
@@ -79,7 +85,17 @@ def test_stats_count_jobs_by_status(web: Web) -> None:
     web.send("POST", "/jobs/dequeue", {"count": 3})
     web.send("POST", "/jobs/1/conclude")
     counts = dict.fromkeys(STATUSES, 0) | {"QUEUED": 1, "IN_PROGRESS": 2, "CONCLUDED": 1}
-    assert web.send("GET", "/jobs/stats").json == {"jobs": counts, "total": 4, "queues": {"default": counts}}
+    stats = web.send("GET", "/jobs/stats").json
+    assert (stats["jobs"], stats["total"], stats["queues"]) == (counts, 4, {"default": counts})
+    assert (stats["totals"]["enqueued"], stats["totals"]["dequeued"], stats["totals"]["concluded"]) == (4, 3, 1)
+    assert stats["oldest_created_at"] == web.send("GET", "/jobs/4").json["created_at"]
+
+
+def test_stats_need_not_name_queues(web: Web) -> None:
+    """There may be many of them."""
+    web.given_jobs(2)
+    stats = web.send("GET", "/jobs/stats?by_queue=false").json
+    assert (stats["total"], stats["queues"]) == (2, {})
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -6,6 +6,7 @@ is `lately`. `look` is the model's answer to a query.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -85,7 +86,7 @@ _SHOWN: Final[dict[type, Callable[[Any], Any]]] = {
     Dequeued: lambda dequeued: {"jobs": [_job(job) for job in dequeued.jobs]},
     Settled: _settled,
     Found: lambda found: _job(found.job),
-    Stats: lambda stats: {queue: dict(counts) for queue, counts in stats.queues.items()},
+    Stats: lambda stats: asdict(stats) | {"totals": {event: jobs for event, jobs in stats.totals.items() if jobs}},
     Page: lambda page: {"jobs": [_job(job) for job in page.jobs], "next": page.next, "newest": page.newest},
     History: lambda history: {"changes": [asdict(one) for one in history.changes], "forgotten": history.forgotten},
     Explanation: asdict,
@@ -109,8 +110,7 @@ def look(model: Records, query: Query, page_end: int | None) -> Words:
             return {"code": "not_found"}
         return {"code": model.why_missing(query.id)} if job is None else _one_job(model, query, job)
     if isinstance(query, GetStats):
-        counts = {queue["name"]: _counts(model, queue["name"]) for queue in model.queues} or {"default": _no_counts()}
-        return {name: counts[name] for name in counts if is_reached(name, reach)}
+        return _stats(model, query, reach)
     if isinstance(query, ListJobs):
         return _page(model, query, page_end, reach)
     if isinstance(query, ListQueues):
@@ -128,16 +128,25 @@ def _counts(model: Records, queue: str) -> dict[str, int]:
     return {status: len(model.jobs_of(queue, status)) for status in STATUSES}
 
 
-def _no_counts() -> dict[str, int]:
-    return dict.fromkeys(STATUSES, 0)
+def _stats(model: Records, query: GetStats, reach: Reach | None) -> Words:
+    names = [name for name in [queue["name"] for queue in model.queues] or ["default"] if is_reached(name, reach)]
+    queues = [show_queue(model, name) for name in names]
+    return {
+        "counts": {status: sum(queue["counts"][status] for queue in queues) for status in STATUSES},
+        "queues": {queue["name"]: queue["counts"] for queue in queues} if query.by_queue else {},
+        "totals": sum((Counter(queue["totals"]) for queue in queues), Counter()),
+        "oldest_ms": min((queue["oldest_ms"] for queue in queues if queue["oldest_ms"]), default=0),
+    }
 
 
 def _page(model: Records, query: ListJobs, end: int | None, reach: Reach | None) -> Words:
     """Every job that fits, up to the end; where there are more than asked for, that is no end."""
+    newest_first = query.newest_first
     fitting = [
         show_job(job)
-        for job in model.jobs
-        if query.after < job["id"] <= (query.until or model.ids_given)
+        for job in (reversed(model.jobs) if newest_first else model.jobs)
+        if job["id"] <= (query.until or model.ids_given)
+        and (not query.after or (job["id"] < query.after if newest_first else job["id"] > query.after))
         and query.queue in {None, job["queue"]}
         and is_reached(job["queue"], reach)
         and (not query.statuses or job["status"] in query.statuses)
@@ -146,7 +155,7 @@ def _page(model: Records, query: ListJobs, end: int | None, reach: Reach | None)
         and query.created_from_ms <= job["created_ms"]
         and (not query.created_before_ms or job["created_ms"] < query.created_before_ms)
     ]
-    jobs = [job for job in fitting if end is None or job["id"] <= end]
+    jobs = [job for job in fitting if end is None or (job["id"] >= end if newest_first else job["id"] <= end)]
     if len(jobs) > query.count:
         jobs, end = jobs[: query.count], jobs[query.count - 1]["id"]
     return {"jobs": jobs, "next": end, "newest": model.ids_given}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from cqueue.core.jobs import STATUSES, Job, Status
+from cqueue.core.jobs import Job, Status
 from cqueue.core.results import Explanation, History, Page, Refusal, Stats
 from cqueue.protocol import Index
-from cqueue.web.shapes import fields
+from cqueue.web.shapes import fields, queues
 from cqueue.web.shapes.fields import time_text
 from cqueue.web.shapes.job import JobAnswer, answer_of
 
@@ -55,14 +55,16 @@ class ExplanationAnswer(Struct, omit_defaults=True):
     ahead: fields.Count = 0
 
 
-class StatsAnswer(Struct):
-    """Jobs by status, over all queues and by queue."""
+class StatsAnswer(Struct, omit_defaults=True):
+    """Jobs by status, over all queues and by queue. totals: what happened to the jobs of the queues there are."""
 
     jobs: fields.ByStatus
     total: fields.Count
     queues: Annotated[
         dict[str, dict[Status, int]], Meta(description="the same by queue", examples=[{"mail": {"QUEUED": 1}}])
     ]
+    totals: queues.Totals
+    oldest_created_at: fields.TimeText | UnsetType = UNSET
 
 
 decode_page = msgspec.msgpack.Decoder(Refusal | Page).decode
@@ -103,7 +105,12 @@ def explanation_json(job_id: int, explanation: Explanation) -> bytes:
 
 def stats_json(stats: Stats) -> bytes:
     """The answer to the question for counts."""
-    jobs: dict[Status, int] = {
-        status: sum(by_status[status] for by_status in stats.queues.values()) for status in STATUSES
-    }
-    return _encode(StatsAnswer(jobs, sum(jobs.values()), stats.queues))
+    return _encode(
+        StatsAnswer(
+            stats.counts,
+            sum(stats.counts.values()),
+            stats.queues,
+            queues.totals_of(stats.totals),
+            time_text(stats.oldest_ms) if stats.oldest_ms else UNSET,
+        )
+    )

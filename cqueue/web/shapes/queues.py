@@ -33,6 +33,7 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What a queue shows in `totals` and `rates`, and the events each counts."""
 
+Totals = Annotated[dict[str, int], Meta(examples=[dict.fromkeys(EVENTS, 43)])]
 
 Priorities = Annotated[
     dict[str, int],
@@ -135,7 +136,7 @@ class QueueAnswer(Struct, omit_defaults=True):
     settings: SettingsAnswer
     jobs: fields.ByStatus
     depth: fields.Count
-    totals: Annotated[dict[str, int], Meta(examples=[dict.fromkeys(EVENTS, 43)])]
+    totals: Totals
     rates: Annotated[dict[str, float], Meta(examples=[dict.fromkeys(EVENTS, 0.35)])]
     oldest_created_at: fields.TimeText | UnsetType = UNSET
     oldest_age_seconds: fields.ShownSeconds | UnsetType = UNSET
@@ -186,11 +187,16 @@ def _answer_of(state: QueueState, now_ms: int) -> QueueAnswer:
         ),
         state.counts,
         sum(count for status, count in state.counts.items() if status in WAITING),
-        {name: _count(state.totals, name) for name in EVENTS},
+        totals_of(state.totals),
         {name: round(_count(state.recent, name) * 1000 / (state.recent_ms + still_ms), 3) for name in EVENTS},
         fields.time_text(state.oldest_ms) if state.oldest_ms else UNSET,
         fields.shown_seconds(state.now_ms + still_ms - state.oldest_ms) if state.oldest_ms else UNSET,
     )
+
+
+def totals_of(by_event: dict[str, int]) -> dict[str, int]:
+    """What happened to jobs, as it is shown."""
+    return {name: _count(by_event, name) for name in EVENTS}
 
 
 def _count(by_event: dict[str, int], name: str) -> int:
