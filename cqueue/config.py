@@ -155,6 +155,12 @@ class Settings:
         low=0,
         high=1_000_000,
     )
+    node_urls: tuple[str, ...] = _setting(
+        (),
+        "Where browsers reach the nodes' HTTP ports, such as https://node1.example:3000, comma-separated: the page at "
+        "/ui goes on from another node.",
+        metavar="URL,...",
+    )
     connections_max: int = _setting(10_000, "Open HTTP connections per web process.", low=1, high=1_000_000)
     stream_silence_s: int = _setting(
         20,
@@ -300,6 +306,7 @@ def _check(settings: Settings) -> Settings:
             if address and not is_address(address):
                 raise _wrong(f"{flag_of(name)}: {address!r} is not host:port")
     _check_origins(settings.allowed_origins)
+    _check_node_urls(settings.node_urls)
     if len(set(settings.peers)) != len(settings.peers) or settings.raft_addr in settings.peers:
         raise _wrong("--peers: names a node twice, or this node itself; list only the others, once each")
     if settings.heartbeat_ms * 3 >= settings.election_ms_min or settings.election_ms_min >= settings.election_ms_max:
@@ -329,6 +336,15 @@ def _check_origins(origins: tuple[str, ...]) -> None:
             )
     if ANY_ORIGIN in origins and len(origins) > 1:
         raise _wrong(f"--allowed-origins: {ANY_ORIGIN} allows all; name it alone, or leave it out")
+
+
+def _check_node_urls(urls: tuple[str, ...]) -> None:
+    for url in urls:
+        if not (is_origin(url) and url.startswith(("http://", "https://"))):
+            raise _wrong(
+                f"--node-urls: {url!r} is not where a browser reaches a node, such as https://node1.example:3000: "
+                "lower case, no path, no slash at the end, no default port"
+            )
 
 
 def _check_tls(settings: Settings) -> None:

@@ -143,6 +143,7 @@ class NodeStatus(Struct, frozen=True):
     """What `GET /cluster` shows, and whether `/readyz` says yes (`not_ready` is None then).
 
     level: what the members have agreed that all of them read; level_max: what this node reads (cqueue.core.levels).
+    consumers_waiting: dequeues that wait for a job on this node.
     """
 
     node: NodeId
@@ -157,6 +158,7 @@ class NodeStatus(Struct, frozen=True):
     level_max: Level
     not_ready: str | None
     change: Change | None = None
+    consumers_waiting: int = 0
 
 
 class MemberDigest(Struct, frozen=True):

@@ -212,6 +212,7 @@ class Cluster(Struct, frozen=True):
     level: int = 1
     level_max: int = 1
     change: ClusterChange | None = None
+    consumers_waiting: int = 0
 
 
 class Members(Struct, frozen=True):

@@ -397,4 +397,9 @@ class Replica:
 
     def status(self) -> NodeStatus:
         """How this node stands in its cluster."""
-        return status.status(self._consensus, mode=self._mode, draining=self._draining)
+        return status.status(
+            self._consensus,
+            mode=self._mode,
+            draining=self._draining,
+            consumers_waiting=self._waiting.consumers,
+        )

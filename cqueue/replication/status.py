@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cqueue.replication.consensus import Consensus
 
 
-def status(consensus: Consensus, *, mode: str, draining: bool) -> NodeStatus:
+def status(consensus: Consensus, *, mode: str, draining: bool, consumers_waiting: int) -> NodeStatus:
     """How the node stands in its cluster. mode: how durable it is. draining: it is about to stop."""
     peers = dict(consensus.peer_states)
     return NodeStatus(
@@ -32,6 +32,7 @@ def status(consensus: Consensus, *, mode: str, draining: bool) -> NodeStatus:
         level_max=consensus.level_max,
         not_ready="this node is shutting down" if draining else why_not_ready(consensus),
         change=consensus.change,
+        consumers_waiting=consumers_waiting,
     )
 
 

@@ -84,6 +84,11 @@ class Waiting:
             yield from group.parked
         yield from self._job_of
 
+    @property
+    def consumers(self) -> int:
+        """How many dequeues wait for a job, those that try again just now included."""
+        return len(self._group_of)
+
     def admits(self, request: Request, index: int) -> bool:
         """Whether one more may wait; else that is its answer."""
         if len(self._group_of) + len(self._job_of) < self._limit:

@@ -15,7 +15,20 @@ from werkzeug.routing import BaseConverter, MapAdapter
 from cqueue import logs
 from cqueue.config import Settings
 from cqueue.errors import CqueueError
-from cqueue.web import backup, cluster, docs, events, members, metrics, openapi, problems, stream, ticketing
+from cqueue.web import (
+    backup,
+    cluster,
+    docs,
+    events,
+    members,
+    metrics,
+    openapi,
+    problems,
+    stream,
+    ticketing,
+    ui,
+    whoami,
+)
 from cqueue.web.access_log import AccessLog, path_of
 from cqueue.web.asking import Desk
 from cqueue.web.auth.access import Access
@@ -77,13 +90,16 @@ def create_app(link: ReplicaLink, settings: Settings, access: Access | None = No
     backup.add_routes(app, link, body_bytes_max=body_bytes_max, spool_dir=settings.data_dir or None)
     openapi.add_routes(app)
     docs.add_routes(app)
+    ui.add_routes(app, settings.node_urls)
+    whoami.add_routes(app)
     app.after_request(_keep_out_of_caches)
     app.register_error_handler(Problem, _show)
     app.register_error_handler(CqueueError, lambda error: _show(Problem.of(error)))
     app.register_error_handler(HTTPException, _show_http)
     app.register_error_handler(Exception, _show_unexpected)
     gate = Gate(app, ShortWay(app, job_routes), access, request_rate=settings.request_rate)
-    counted = Counting(Origins(app, gate, settings.allowed_origins), desk.counts)
+    origins = Origins(app, gate, (*settings.allowed_origins, *settings.node_urls))
+    counted = Counting(origins, desk.counts)
     app.wsgi_app = AccessLog(counted) if settings.access_log else counted  # type: ignore[method-assign]
     return app
 

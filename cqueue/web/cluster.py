@@ -26,7 +26,10 @@ _PLACEHOLDER: Final = re.compile(r"<(?:\w+:\w+|(\w+))>")
 
 
 class ClusterAnswer(Struct):
-    """The cluster as this node sees it. change: what this node, as the leader, is changing."""
+    """The cluster as this node sees it. change: what this node, as the leader, is changing.
+
+    consumers_waiting: dequeues that wait for a job here.
+    """
 
     node: NodeId
     role: Role
@@ -39,6 +42,7 @@ class ClusterAnswer(Struct):
     level: Level
     level_max: Level
     change: Change | None
+    consumers_waiting: fields.Count
 
 
 class HealthAnswer(Struct):
@@ -146,5 +150,6 @@ def _cluster_json(status: NodeStatus) -> bytes:
             status.level,
             status.level_max,
             status.change,
+            status.consumers_waiting,
         )
     )

@@ -27,6 +27,7 @@ from cqueue.web.contract import EVENTS, EVERY, GATE, INDEX, JSON, LOCATION, WAIT
 from cqueue.web.docs import Asset
 from cqueue.web.problems import KINDS, Problem, ProblemBody
 from cqueue.web.shapes import fields
+from cqueue.web.ui import UiFile
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -50,6 +51,7 @@ _VARIABLES: Final[dict[str, Any]] = {
     "name": fields.QueueName,
     "member": NodeId,
     "asset": Asset,
+    "file": UiFile,
 }
 """The variables of rules, and their types."""
 _TAGS: Final = ("jobs", "queues", "events", "stream", "cluster")

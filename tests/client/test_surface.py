@@ -39,6 +39,9 @@ NOT_CALLED = {
     "GET /openapi.json": "for people",
     "GET /docs": "for people",
     "GET /docs/{asset}": "for people",
+    "GET /ui": "for people",
+    "GET /ui/{file}": "for people",
+    "GET /whoami": "for people",
 }
 """Routes without a method of the client, and why."""
 

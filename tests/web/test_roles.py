@@ -21,8 +21,11 @@ TABLE: Final = """
     GET /openapi.json              yes    yes      yes      yes    yes      yes
     GET /docs                      yes    yes      yes      yes    yes      yes
     GET /docs/{asset}              yes    yes      yes      yes    yes      yes
+    GET /ui                        yes    yes      yes      yes    yes      yes
+    GET /ui/{file}                 yes    yes      yes      yes    yes      yes
     GET /                          -      yes      yes      yes    yes      yes
     POST /tickets                  -      yes      yes      yes    yes      yes
+    GET /whoami                    -      yes      yes      yes    yes      yes
     PUT /jobs/enqueue              -      yes      -        -      yes      yes
     POST /jobs/dequeue             -      -        yes      -      yes      yes
     POST /jobs/conclude/{id}       -      -        yes      -      yes      yes

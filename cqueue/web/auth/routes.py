@@ -20,7 +20,16 @@ OPERATORS: Final[Roles] = frozenset(("operator", "admin"))
 ADMINS: Final[Roles] = frozenset(("admin",))
 
 OPEN: Final = frozenset(
-    ("GET /livez", "GET /readyz", "GET /healthz", "GET /openapi.json", "GET /docs", "GET /docs/{asset}")
+    (
+        "GET /livez",
+        "GET /readyz",
+        "GET /healthz",
+        "GET /openapi.json",
+        "GET /docs",
+        "GET /docs/{asset}",
+        "GET /ui",
+        "GET /ui/{file}",
+    )
 )
 """For whoever looks after the process, or reads its contract; they tell nothing of what is in the queue."""
 TICKETED: Final = frozenset(("GET /events", "GET /stream"))
@@ -29,6 +38,7 @@ TICKETED: Final = frozenset(("GET /events", "GET /stream"))
 ROLES_OF: Final[dict[str, Roles]] = {
     "GET /": EVERYONE,
     "POST /tickets": EVERYONE,
+    "GET /whoami": EVERYONE,
     "PUT /jobs/enqueue": PRODUCERS,
     "POST /jobs/dequeue": CONSUMERS,
     "POST /jobs/conclude/{id}": CONSUMERS,

@@ -10,9 +10,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from cqueue.core.jobs import Job, Status
 from cqueue.core.results import Explanation, History, Page, Refusal, Stats
 from cqueue.protocol import Index
-from cqueue.web.shapes import fields, queues
+from cqueue.web.shapes import fields
 from cqueue.web.shapes.fields import time_text
 from cqueue.web.shapes.job import JobAnswer, answer_of
+from cqueue.web.shapes.queues import Totals, totals_of
 
 Reason = Annotated[str, Meta(description="why it is not running", examples=["behind"])]
 
@@ -63,7 +64,7 @@ class StatsAnswer(Struct, omit_defaults=True):
     queues: Annotated[
         dict[str, dict[Status, int]], Meta(description="the same by queue", examples=[{"mail": {"QUEUED": 1}}])
     ]
-    totals: queues.Totals
+    totals: Totals
     oldest_created_at: fields.TimeText | UnsetType = UNSET
 
 
@@ -110,7 +111,7 @@ def stats_json(stats: Stats) -> bytes:
             stats.counts,
             sum(stats.counts.values()),
             stats.queues,
-            queues.totals_of(stats.totals),
+            totals_of(stats.totals),
             time_text(stats.oldest_ms) if stats.oldest_ms else UNSET,
         )
     )
