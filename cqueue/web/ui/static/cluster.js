@@ -5,7 +5,7 @@ import { fill, h } from "./dom.js";
 import { count } from "./format.js";
 import { keepFresh } from "./live.js";
 import { may } from "./session.js";
-import { badge, button, facts, head, openDialog, table, toast } from "./widgets.js";
+import { badge, button, facts, field, head, openDialog, table, toast } from "./widgets.js";
 
 const MODES = {
   memory: "In memory: a restart loses every job.",
@@ -19,7 +19,7 @@ const COLUMNS = [
   { title: "Applied", number: true, minor: true },
   { title: "Lag", number: true },
   { title: "Consumers", number: true, minor: true },
-  { title: "Actions", unseen: true },
+  { title: "Actions", unseen: true, number: true, minor: true },
 ];
 
 export const route = "GET /cluster";
@@ -50,14 +50,14 @@ function view(seen, views, silent, refresh) {
   return [
     head("Cluster", {
       beside: [seen.leader ? badge("CONNECTED", `${connected} of ${seen.members.length} connected`) : badge("DISCONNECTED", "No leader")],
-      actions: [canTransfer && button("Transfer leadership", () => transfer(null, refresh))],
+      actions: [canTransfer && button("Transfer leadership…", () => transfer("", seen, refresh))],
     }),
     !seen.leader && h("p", { class: "callout bad" }, "No leader is known: an election is under way, or a majority of the nodes is out of reach. Nothing can be changed until there is one."),
     seen.change && h("p", { class: "callout" }, `Under way: ${seen.change.verb} ${seen.change.node ?? ""} (${seen.change.phase}).`),
     h(
       "section",
       { class: "card", "aria-label": "Nodes" },
-      table("Nodes", COLUMNS, ids.map((id) => row(id, seen, views.get(id), committed, canTransfer, refresh))),
+      table("Nodes", canTransfer ? COLUMNS : COLUMNS.slice(0, -1), ids.map((id) => row(id, seen, views.get(id), committed, canTransfer, refresh))),
       views.size < ids.length && h("p", { class: "hint foot" }, silent ? "A node that is silent here is down, or cannot be reached from this browser." : "Other nodes are seen through this one: name their addresses in --node-urls to see how far each is."),
     ),
     h(
@@ -82,24 +82,33 @@ function row(id, seen, told, committed, canTransfer, refresh) {
   return {
     key: id,
     cells: [
-      [h("span", { class: "name" }, id), told?.url && h("span", { class: "hint block" }, told.url.replace(/\/$/, ""))],
+      [h("span", { class: "name" }, id), told?.url && h("span", { class: "hint block" }, new URL(told.url).host)],
       badge(isUp ? role : "DISCONNECTED", isUp ? undefined : "Silent"),
       state === "self" ? "this view" : state,
       told ? count(told.applied_index) : "–",
       told ? count(Math.max(0, committed - told.applied_index)) : "–",
       told ? count(told.consumers_waiting) : "–",
-      canTransfer && isUp && id !== seen.leader && button("Make leader", () => transfer(id, refresh), { kind: "small", "aria-label": `Make ${id} the leader` }),
-    ],
+      canTransfer && isUp && id !== seen.leader && button("Make leader…", () => transfer(id, seen, refresh), { kind: "small", "aria-label": `Make ${id} the leader` }),
+    ].slice(0, canTransfer ? COLUMNS.length : -1),
   };
 }
 
-function transfer(id, refresh) {
+function transfer(id, seen, refresh) {
+  const others = seen.members.filter((one) => one.id !== seen.leader);
+  const to = h(
+    "select",
+    {},
+    h("option", { value: "" }, "Whichever is furthest"),
+    others.map((one) => h("option", { value: one.id, selected: one.id === id }, one.id)),
+  );
   openDialog({
-    title: id ? `Make ${id} the leader?` : "Transfer leadership?",
-    text: `${id ? "" : "Whichever other member is furthest takes over. "}Writes wait a few milliseconds meanwhile; nothing is lost.`,
+    title: "Transfer leadership?",
+    text: "Writes wait a few milliseconds meanwhile; nothing is lost.",
+    fields: [field("To", to)],
     submit: "Transfer",
     onSubmit: async () => {
-      const { leader } = await change("POST", "/cluster/transfer", id ? { to: id } : {}, { keyed: false, once: true });
+      const said = to.value ? { to: to.value } : {};
+      const { leader } = await change("POST", "/cluster/transfer", said, { keyed: false, once: true });
       toast(`${leader} leads`);
       refresh();
     },

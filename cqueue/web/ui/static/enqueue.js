@@ -9,8 +9,8 @@ import { field, openDialog, toast } from "./widgets.js";
 const NAMES_SHOWN = 100;
 
 /** A button that opens the form; nothing for who may not enqueue. given: what the form has already. */
-export const enqueueButton = (text = "Enqueue", given = {}) =>
-  may("PUT /jobs/enqueue") && h("button", { type: "button", class: "button primary", onclick: () => open(given) }, icon("plus"), text);
+export const enqueueButton = (text = "Enqueue", given = {}, kind = "primary") =>
+  may("PUT /jobs/enqueue") && h("button", { type: "button", class: `button ${kind}`, onclick: () => open(given) }, icon("plus"), text);
 
 function open(given) {
   const names = h("datalist", { id: "queue-names" });

@@ -47,6 +47,29 @@ export function clock(text) {
   return today ? CLOCK.format(time) : `${DAY.format(time)}, ${CLOCK.format(time)}`;
 }
 
+const EVENTS = {
+  enqueue: "Enqueued",
+  become_due: "Due",
+  hand_out: "Handed out",
+  extend: "Lease extended",
+  progress: "Progress",
+  conclude: "Concluded",
+  retry: "Failed, to be tried again",
+  retry_now: "Failed, queued again",
+  give_up: "Failed for good",
+  release: "Given back",
+  lose_lease: "Lease ran out",
+  lose_last_lease: "Last lease ran out",
+  request_cancel: "Asked to stop",
+  cancel: "Cancelled",
+  expire: "Expired",
+  redrive: "Redriven",
+  purge: "Forgotten",
+};
+
+/** hand_out → "Handed out". */
+export const happened = (event) => EVENTS[event] ?? words(event);
+
 /** IN_PROGRESS → "In progress". */
 export function words(name) {
   const text = name.toLowerCase().replaceAll("_", " ");

@@ -2,7 +2,7 @@
 
 import { change, look, looked } from "./api.js";
 import { fill, h } from "./dom.js";
-import { ago, clock, count, span, words } from "./format.js";
+import { ago, clock, count, happened, span } from "./format.js";
 import { member } from "./json.js";
 import { keepFresh } from "./live.js";
 import { go, to } from "./router.js";
@@ -63,7 +63,7 @@ function actions(job, text, path, refresh) {
   return [
     may("POST /jobs/{id}/redrive") && job.status === "DEAD" && button("Redrive", () => act("redrive", `Job ${job.id} is queued again`), { kind: "primary" }),
     may("POST /jobs/{id}/cancel") && CANCELLABLE.includes(job.status) && !job.cancel_requested && button("Cancel…", () => cancel(job, path, refresh), { kind: "danger-quiet" }),
-    enqueueButton("Enqueue another", { queue: job.queue, type: job.type, payload: member(text, "payload") }),
+    enqueueButton("Enqueue another", { queue: job.queue, type: job.type, payload: member(text, "payload") }, ""),
     may("POST /jobs/{id}/purge") && job.status !== "IN_PROGRESS" && button("Forget…", () => purge(job, path), { kind: "danger-quiet" }),
   ];
 }
@@ -115,7 +115,7 @@ const errors = (job) =>
         h(
           "li",
           { "data-key": number },
-          h("div", { class: "row" }, h("b", {}, `Attempt ${error.attempt}`), h("span", { class: "hint" }, words(error.event), error.consumer && ` · ${error.consumer}`, " · ", h("time", { datetime: error.at }, clock(error.at)))),
+          h("div", { class: "row" }, h("b", {}, `Attempt ${error.attempt}`), h("span", { class: "hint" }, happened(error.event), error.consumer && ` · ${error.consumer}`, " · ", h("time", { datetime: error.at }, clock(error.at)))),
           error.error && h("pre", { class: "code bad", tabindex: "0", "aria-label": `Error of attempt ${error.attempt}` }, error.error),
         ),
       ),
@@ -167,7 +167,7 @@ function changed(one, number, all) {
   return h(
     "li",
     { "data-key": `${one.index}-${number}`, "data-status": one.status },
-    h("div", { class: "row" }, h("b", {}, words(one.event)), badge(one.status)),
+    h("div", { class: "row" }, h("b", {}, happened(one.event)), badge(one.status)),
     h(
       "div",
       { class: "hint" },

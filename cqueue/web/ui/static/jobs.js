@@ -2,7 +2,7 @@
 
 import { look } from "./api.js";
 import { fill, h } from "./dom.js";
-import { ago, clock, count, words } from "./format.js";
+import { ago, clock, count, happened, words } from "./format.js";
 import { keepFresh } from "./live.js";
 import { go, to } from "./router.js";
 import { may } from "./session.js";
@@ -124,7 +124,7 @@ function row(job) {
       job.queue,
       h("span", { class: "name" }, job.type),
       `${count(job.attempt)} of ${count(job.max_attempts)}`,
-      h("span", { class: "clip" }, error ? (error.error ?? words(error.event)) : ""),
+      h("span", { class: "clip" }, error ? (error.error ?? happened(error.event)) : ""),
       h("time", { datetime: job.created_at, title: clock(job.created_at) }, ago(job.created_at)),
     ],
   };

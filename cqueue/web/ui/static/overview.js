@@ -3,7 +3,7 @@
 import { ask, look, nodes } from "./api.js";
 import { chart } from "./chart.js";
 import { fill, h } from "./dom.js";
-import { count, rate, short, span } from "./format.js";
+import { count, happened, rate, short, span } from "./format.js";
 import { keepFresh } from "./live.js";
 import { queueRows } from "./queues.js";
 import { to } from "./router.js";
@@ -13,7 +13,7 @@ import { badge, empty, head, toast } from "./widgets.js";
 import { enqueueButton } from "./enqueue.js";
 
 const QUEUES_SHOWN = 8;
-const EVENTS_SHOWN = 12;
+const EVENTS_SHOWN = 10;
 
 export const route = "GET /jobs/stats";
 
@@ -120,7 +120,7 @@ const eventRow = (event) =>
     { "data-key": `${event.id}-${event.event}-${event.at}` },
     h("time", { datetime: event.at }, event.at.slice(11, 19)),
     h("a", { href: to(["jobs", String(event.id)]) }, `#${event.id}`),
-    h("span", { class: "activity-what" }, event.event.replaceAll("_", " "), " ", h("span", { class: "hint" }, event.queue)),
+    h("span", { class: "activity-what" }, happened(event.event), " ", h("span", { class: "hint" }, event.queue)),
     event.event === "purge" ? "" : badge(event.status),
   );
 

@@ -51,7 +51,7 @@ export function show(main, { query, signal }) {
 /** A table of queues; with `refresh`, each has a button to pause or resume it. */
 export function queueRows(caption, queues, refresh = null) {
   const acts = refresh && may("POST /queues/{name}/pause");
-  const columns = acts ? [...COLUMNS, { title: "Actions", unseen: true }] : COLUMNS;
+  const columns = acts ? [...COLUMNS, { title: "Actions", unseen: true, number: true }] : COLUMNS;
   const rows = queues.map((queue) => ({
     key: queue.name,
     cells: [

@@ -99,6 +99,7 @@ export async function attempt(what, good) {
  */
 export function openDialog({ title, text, fields = [], submit, kind = "primary", mustAnswer = false, onSubmit }) {
   const id = `dialog-${(lastId += 1)}`;
+  let isAnswered = false;
   const wrong = h("p", { class: "wrong", role: "alert" });
   const send = h("button", { type: "submit", class: `button ${kind}` }, submit);
   const cancel = !mustAnswer && button("Cancel", () => dialog.close());
@@ -118,14 +119,21 @@ export function openDialog({ title, text, fields = [], submit, kind = "primary",
     fill(wrong);
     try {
       await onSubmit();
+      isAnswered = true;
       dialog.close();
     } catch (error) {
       fill(wrong, error.message);
       send.disabled = false;
     }
   };
-  dialog.oncancel = (event) => mustAnswer && event.preventDefault();
-  dialog.onclose = () => (mustAnswer && !send.disabled ? dialog.showModal() : dialog.remove());
+  dialog.oncancel = (event) => {
+    if (mustAnswer) event.preventDefault();
+  };
+  dialog.onclose = () => {
+    // A browser lets a second Escape close it all the same.
+    if (mustAnswer && !isAnswered) dialog.showModal();
+    else dialog.remove();
+  };
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
