@@ -115,6 +115,7 @@ def test_every_setting_can_be_given_in_each_way(tmp_path: Path, spec: Any) -> No
         "overload_ms": 100,
         "read_timeout_s": 3,
         "request_rate": 5,
+        "node_urls": "https://node1.example:3000,http://localhost:3001",
         "connections_max": 10,
         "request_timeout_s": 5,
         "election_ms_min": 400,
@@ -241,6 +242,10 @@ def test_addresses_may_be_in_brackets_for_ipv6() -> None:
             )
         ),
         ("allowed_origins", "*,https://app.example", "* allows all; name it alone, or leave it out"),
+        *(
+            ("node_urls", value, f"{value.rpartition(',')[2]!r} is not where a browser reaches a node")
+            for value in ("node1:3000", "*", "https://node1.example/", "http://a.example,ftp://b.example")
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_it_came_by(name: str, value: str, words: str) -> None:
@@ -249,7 +254,7 @@ def test_a_wrong_value_is_refused_by_the_name_it_came_by(name: str, value: str, 
 
     assert by_flag.startswith(flag_of(name))
     assert words in by_flag
-    if name not in {"raft_addr", "peers", "allowed_origins"}:
+    if name not in {"raft_addr", "peers", "allowed_origins", "node_urls"}:
         assert refusal({}, {variable_of(name): value}).startswith(variable_of(name))
 
 

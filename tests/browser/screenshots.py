@@ -37,9 +37,21 @@ LOAD_S: Final = 75
 PER_SECOND: Final = 24
 
 KINDS: Final[dict[str, tuple[str, Callable[[random.Random], Any]]]] = {
-    "mail": ("receipt", lambda dice: {"to": f"{dice.choice(['ada', 'grace', 'alan'])}@example.org", "order": dice.randint(1_000, 9_999)}),
-    "thumbnails": ("resize", lambda dice: {"image": f"s3://photos/{dice.randint(1, 99_999):05}.jpg", "width": dice.choice([320, 640, 1280])}),
-    "webhooks": ("deliver", lambda dice: {"url": "https://hooks.example.com/in", "event": dice.choice(["order.paid", "order.shipped"])}),
+    "mail": (
+        "receipt",
+        lambda dice: {
+            "to": f"{dice.choice(['ada', 'grace', 'alan'])}@example.org",
+            "order": dice.randint(1_000, 9_999),
+        },
+    ),
+    "thumbnails": (
+        "resize",
+        lambda dice: {"image": f"s3://photos/{dice.randint(1, 99_999):05}.jpg", "width": dice.choice([320, 640, 1280])},
+    ),
+    "webhooks": (
+        "deliver",
+        lambda dice: {"url": "https://hooks.example.com/in", "event": dice.choice(["order.paid", "order.shipped"])},
+    ),
     "search-index": ("reindex", lambda dice: {"document": dice.randint(1, 1_000_000)}),
 }
 """Queues, the type of their jobs, and what these carry."""
@@ -112,18 +124,27 @@ def demo(directory: Path) -> Iterator[tuple[Cluster, Work]]:
         ports = Ports()
         stack.callback(ports.close)
         cluster = Cluster(ports, directory, 3, durable=True, settings={})
-        urls = ",".join(node.url for node in cluster.nodes)
-        for node in cluster.nodes:
-            node.arguments += ["--node-urls", urls]
         stack.callback(cluster.close)
         cluster.start()
         cluster.wait_ready()
         node = cluster.leader()
-        node.call("PATCH", "/queues/webhooks", {"max_attempts": 3, "backoff": {"kind": "exponential", "seconds": 1}})
+        node.call(
+            "PATCH",
+            "/queues/webhooks",
+            {"max_attempts": 3, "max_in_progress": 6, "backoff": {"kind": "exponential", "seconds": 1}},
+        )
         node.call("PATCH", "/queues/mail", {"max_depth": 50_000, "priorities": {"TIME_CRITICAL": 0, "receipt": 100}})
         node.call("PATCH", "/queues/legacy-import", {"paused": True})
-        node.call("PUT", "/jobs/enqueue", [{"queue": "legacy-import", "type": "row", "payload": {"row": row}} for row in range(240)])
-        node.call("PUT", "/jobs/enqueue", [{"queue": "nightly", "type": "report", "delay_seconds": 3_600 * hour} for hour in range(1, 9)])
+        node.call(
+            "PUT",
+            "/jobs/enqueue",
+            [{"queue": "legacy-import", "type": "row", "payload": {"row": row}} for row in range(240)],
+        )
+        node.call(
+            "PUT",
+            "/jobs/enqueue",
+            [{"queue": "nightly", "type": "report", "delay_seconds": 3_600 * hour} for hour in range(1, 9)],
+        )
         work = Work(cluster)
         hands = [threading.Thread(target=work.produce)]
         hands += [threading.Thread(target=work.consume, args=(number,)) for number in range(8)]
@@ -146,6 +167,7 @@ def dead_job(node: Node) -> int:
 
 def views(page: Page, node: Node) -> Iterator[str]:
     """Show one view after another; their names."""
+
     def at(place: str, sign: str) -> None:
         page.evaluate("place => { location.hash = place; }", place)
         page.wait_for_selector(sign)

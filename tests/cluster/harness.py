@@ -348,6 +348,10 @@ class Cluster:
             }
             prefix = () if network is None else network.command(number - 1)
             self.nodes.append(Node(ports, directory / f"node{number}.log", own, variables, host=host, prefix=prefix))
+        # Only now is it known where each of them is.
+        urls = flags({"node_urls": ",".join(node.url for node in self.nodes)})
+        for node in self.nodes:
+            node.arguments += urls
 
     def start(self) -> None:
         """Start every node."""

@@ -20,7 +20,20 @@ from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
 from cqueue.metrics import METRICS
 from cqueue.replication import connection, link, loop, transport
-from cqueue.web import backup, body, by_filter, conversation, origins, outbox, reading, server, tls, websocket, whoami, worker
+from cqueue.web import (
+    backup,
+    body,
+    by_filter,
+    conversation,
+    origins,
+    outbox,
+    reading,
+    server,
+    tls,
+    websocket,
+    whoami,
+    worker,
+)
 from cqueue.web import cluster as web_cluster
 from cqueue.web import link as replica_link
 from cqueue.web.app import create_app

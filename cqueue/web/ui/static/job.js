@@ -15,6 +15,8 @@ const REASONS = {
   next: () => "Nothing is before it: it waits for a consumer that takes its type and tags.",
   behind: ({ ahead }) => `${count(ahead)} ${ahead === 1 ? "job is" : "jobs are"} handed out before it.`,
   queue_paused: () => "Its queue is paused.",
+  in_progress_limit: () => "As many jobs of its queue are held as may be.",
+  rate_limit: ({ until }) => `Jobs of its queue are not handed out faster; the next one goes ${ago(until)}.`,
   delayed: ({ until }) => `It was enqueued for later: ${ago(until)}.`,
   backing_off: ({ until }) => `An attempt failed; the next one is possible ${ago(until)}.`,
   held: ({ until }) => `A consumer has it. Its lease ends ${ago(until)}.`,

@@ -78,6 +78,8 @@ function settings(queue, path, refresh) {
     { class: "card", "aria-label": "Settings" },
     h("div", { class: "card-head" }, h("h2", {}, "Settings"), may("PATCH /queues/{name}") && button("Change…", () => configure(queue, path, refresh), { kind: "small" })),
     facts([
+      ["In progress at most", set.max_in_progress ? `${count(set.max_in_progress)} jobs` : "any number"],
+      ["Handed out at most", set.rate_per_second ? `${set.rate_per_second} a second${set.rate_burst ? `, ${count(set.rate_burst)} at once` : ""}` : "any number"],
       ["Waiting at most", set.max_depth ? `${count(set.max_depth)} jobs` : "no bound of its own"],
       ["Lease", span(set.lease_seconds)],
       ["Attempts", count(set.max_attempts)],
@@ -93,6 +95,9 @@ function configure(queue, path, refresh) {
   const set = queue.settings;
   const number = (value, min, max) => h("input", { type: "number", value, min, max, required: true });
   const inputs = {
+    max_in_progress: number(set.max_in_progress, 0, 1_000_000_000),
+    rate_per_second: h("input", { type: "number", value: set.rate_per_second, min: 0, max: 1_000_000, step: "any", required: true }),
+    rate_burst: number(set.rate_burst, 0, 1_000_000),
     max_depth: number(set.max_depth, 0, 1_000_000_000),
     lease_seconds: number(set.lease_seconds, 1, 86_400),
     max_attempts: number(set.max_attempts, 1, 1_000),
@@ -106,6 +111,9 @@ function configure(queue, path, refresh) {
       h(
         "div",
         { class: "fields" },
+        field("In progress at most", inputs.max_in_progress, "jobs; 0: any number"),
+        field("Handed out a second", inputs.rate_per_second, "jobs at most; 0: any number"),
+        field("Burst", inputs.rate_burst, "jobs at once after a pause; 0: those of one second"),
         field("Waiting at most", inputs.max_depth, "jobs; 0: no bound"),
         field("Attempts", inputs.max_attempts, "for jobs that do not say"),
         field("Lease", inputs.lease_seconds, "seconds, for jobs that do not say"),
