@@ -16,10 +16,10 @@ CHURN_SECONDS ?= 600
 FENCING_SECONDS ?= 300
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser faults fuzz churn fencing bench scale soak audit lock changelog clean
+.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser screenshots faults fuzz churn fencing bench scale soak audit lock changelog clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: $(READY) ## serve a queue on localhost:3000
 	@exec $(BIN)/cqueue serve
@@ -62,6 +62,10 @@ docker: $(DEV) ## tests with a real Docker engine
 browser: $(DEV) ## tests with pages in a real browser
 	tests/browser/chromium.sh
 	$(BIN)/pytest -m browser tests/browser
+
+screenshots: $(DEV) ## take the pictures of the page at /ui anew, into docs/images
+	tests/browser/chromium.sh
+	$(BIN)/python -m tests.browser.screenshots
 
 bench: $(DEV) ## measure this machine; prints ratios, writes bench-results.json
 	$(BIN)/python -m benchmarks.bench

@@ -77,7 +77,7 @@ def serve(**flags: Any) -> None:
             "durable": f"in {settings.data_dir}, fsync {settings.fsync}",
         }[settings.mode]
         where = f"node {settings.node_id} of {len(settings.peers) + 1}" if settings.is_cluster else "single node"
-        click.echo(f"cqueue {__version__} serves {url} ({where}; {about})\ndocs: {DOCS_URL}", err=True)
+        click.echo(f"cqueue {__version__} serves {url} ({where}; {about})\npage: {url}/ui  docs: {DOCS_URL}", err=True)
 
     sys.exit(node.serve(settings, announce))
 

@@ -88,7 +88,9 @@ def _settings(port: int, count: int, log_level: str) -> list[Settings]:
                 "raft_addr": raft_addr,
                 "peers": ",".join(peer for peer in raft_addrs if peer != raft_addr),
                 "cluster_secret": secret,
-                "node_urls": ",".join(f"http://127.0.0.1:{port + other}" for other in range(count)),
+                # Where pages of the nodes are, and where they are, too, if somebody typed the address.
+                "node_urls": ",".join(f"http://localhost:{port + other}" for other in range(count)),
+                "allowed_origins": ",".join(f"http://127.0.0.1:{port + other}" for other in range(count)),
             },
             {},
         )

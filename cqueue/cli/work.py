@@ -67,7 +67,7 @@ def work(  # noqa: PLR0917 - click passes them by name
 
     if shutil.which(command[0]) is None:
         raise click.BadParameter(f"{command[0]}: there is no such program", param_hint="COMMAND")
-    logs.configure(log_level)
+    logs.configure(log_level, "auto")
     nodes = at.url.split(",")
     try:
         worker = Worker(

@@ -16,9 +16,9 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.cluster.fixtures import cleanup, ports, start_node
+from tests.cluster.fixtures import cleanup, ports, start_cluster, start_node
 
-__all__ = ["cleanup", "ports", "start_node"]
+__all__ = ["cleanup", "ports", "start_cluster", "start_node"]
 
 CHROMIUM: Final = "chromium"
 ARGUMENTS: Final = [

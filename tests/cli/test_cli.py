@@ -75,6 +75,7 @@ def test_the_banner_tells_the_address_the_mode_and_where_the_docs_are(
     eventually(lambda: "docs: https://" in serving.log, within_s=START_S)
 
     assert f"serves http://localhost:{port} (single node; in memory" in serving.log
+    assert f"page: http://localhost:{port}/ui" in serving.log
     assert serving.stop() == 0
     _is_clean(serving)
 

@@ -40,11 +40,14 @@ def test_the_page_is_made_of_what_the_node_has(web: Web) -> None:
 
 
 def test_every_module_that_is_imported_is_there(web: Web) -> None:
-    """A name that is misspelt would leave an empty page."""
+    """A name that is misspelt would leave an empty page; and all are named at the start, so that none is waited for."""
+    page = web.send("GET", "/ui").body.decode()
     for name in sorted(FILES):
         if name.endswith(".js"):
             text = web.send("GET", f"/ui/{name}").body.decode()
-            assert set(re.findall(r'^import .*from "\./([^"]+)"', text, re.MULTILINE)) <= FILES, name
+            imported = set(re.findall(r'^import .*from "\./([^"]+)"', text, re.MULTILINE))
+            assert imported <= FILES, name
+            assert all(f'<link rel="modulepreload" href="ui/{other}">' in page for other in imported), name
 
 
 def test_the_whole_page_is_small(web: Web) -> None:

@@ -56,7 +56,7 @@ function view(seen, views, silent, refresh) {
     seen.change && h("p", { class: "callout" }, `Under way: ${seen.change.verb} ${seen.change.node ?? ""} (${seen.change.phase}).`),
     h(
       "section",
-      { class: "card", "aria-label": "Nodes" },
+      { class: "card" },
       table("Nodes", canTransfer ? COLUMNS : COLUMNS.slice(0, -1), ids.map((id) => row(id, seen, views.get(id), committed, canTransfer, refresh))),
       views.size < ids.length && h("p", { class: "hint foot" }, silent ? "A node that is silent here is down, or cannot be reached from this browser." : "Other nodes are seen through this one: name their addresses in --node-urls to see how far each is."),
     ),

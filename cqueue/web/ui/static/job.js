@@ -103,7 +103,7 @@ function explained(why) {
 }
 
 const block = (title, text) =>
-  h("section", { class: "card", "aria-label": title }, h("div", { class: "card-head" }, h("h2", {}, title)), h("pre", { class: "code", tabindex: "0", "aria-label": title }, text));
+  h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, title)), h("pre", { class: "code", tabindex: "0", "aria-label": title }, text));
 
 const errors = (job) =>
   h(

@@ -26,7 +26,7 @@ const COLUMNS = [
 export const route = "GET /jobs/{id}";
 
 export function show(main, { query, signal }) {
-  const list = h("section", { class: "card", "aria-label": "Jobs", "data-own": true });
+  const list = h("section", { class: "card", "data-own": true });
   const bar = head("Jobs", { actions: [finder(), enqueueButton()] });
   if (!may("GET /jobs")) {
     fill(main, bar, empty("Jobs by their ids", "Your token is not for lists of jobs: go to one by its id."));

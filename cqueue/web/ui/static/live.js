@@ -3,7 +3,8 @@
  *
  * One view follows at a time, and none while the page is hidden. When more comes than anybody can
  * read, the page stops listening for a while and only looks: a browser must not be kept busy by a
- * queue that is.
+ * queue that is. And it looks for a small part of the time only: what a node has to search long for,
+ * it is not asked every second.
  */
 
 import { change, node } from "./api.js";
@@ -11,6 +12,7 @@ import { hasToken, may } from "./session.js";
 
 const LOOK_MS = 5_000;
 const SOON_MS = 1_000;
+const PAUSE_RATIO = 20;
 const AGAIN_MS = 1_000;
 const AGAIN_MS_MAX = 30_000;
 const EVENTS_A_SECOND_MAX = 300;
@@ -22,31 +24,38 @@ const CALM_MS = 10_000;
  */
 export function keepFresh(refresh, { filter = null, everyMs = LOOK_MS, onEvent, signal }) {
   let timer = 0;
-  let dueMs = Infinity;
-  let lastMs = 0;
+  let isLooking = false;
+  let isStale = false;
+  let soonestMs = 0;
 
-  function schedule(inMs) {
-    const ms = performance.now() + inMs;
-    if (signal.aborted || ms >= dueMs) return;
+  function schedule(leastMs) {
     clearTimeout(timer);
-    dueMs = ms;
-    timer = setTimeout(run, inMs);
+    timer = setTimeout(run, Math.max(leastMs, soonestMs - performance.now()));
   }
 
   async function run() {
-    dueMs = Infinity;
-    lastMs = performance.now();
+    isLooking = true;
+    isStale = false;
+    const begunMs = performance.now();
     if (!document.hidden) await refresh();
-    schedule(everyMs);
+    soonestMs = begunMs + Math.max(SOON_MS, PAUSE_RATIO * (performance.now() - begunMs));
+    isLooking = false;
+    if (!signal.aborted) schedule(isStale ? 0 : everyMs);
+  }
+
+  function lookSoon() {
+    // What is under way may have been answered before this happened.
+    if (!isLooking && !isStale) schedule(0);
+    isStale = true;
   }
 
   signal.addEventListener("abort", () => clearTimeout(timer));
-  document.addEventListener("visibilitychange", () => document.hidden || schedule(0), { signal });
+  document.addEventListener("visibilitychange", () => document.hidden || lookSoon(), { signal });
   run();
   if (filter !== null && may("GET /events")) {
     follow(filter, signal, (event) => {
       onEvent?.(event);
-      schedule(Math.max(0, lastMs + SOON_MS - performance.now()));
+      lookSoon();
     });
   }
 }

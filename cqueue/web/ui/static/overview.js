@@ -19,7 +19,7 @@ export const route = "GET /jobs/stats";
 
 export function show(main, { signal }) {
   const tiles = h("div", { class: "tiles" });
-  const queues = h("section", { class: "card", "aria-label": "Queues" });
+  const queues = h("section", { class: "card" });
   const activity = h("section", { class: "card", "aria-label": "Activity" });
   const speed = chart(
     "Jobs per second",

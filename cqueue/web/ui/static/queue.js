@@ -54,7 +54,7 @@ function view(queue, path, refresh) {
       { class: "two" },
       h(
         "section",
-        { class: "card", "aria-label": "What happened" },
+        { class: "card" },
         h("div", { class: "card-head" }, h("h2", {}, "What happened"), h("span", { class: "hint" }, "since the queue is there")),
         table("What happened", [{ title: "Event" }, { title: "Jobs", number: true }, { title: "Per second", number: true }], happened(queue)),
       ),

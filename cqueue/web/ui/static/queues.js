@@ -23,7 +23,7 @@ const COLUMNS = [
 export const route = "GET /queues";
 
 export function show(main, { query, signal }) {
-  const list = h("section", { class: "card", "aria-label": "Queues" });
+  const list = h("section", { class: "card" });
   fill(main, head("Queues", { actions: [enqueueButton()] }), list);
 
   async function refresh() {
