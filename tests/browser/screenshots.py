@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
@@ -33,6 +34,8 @@ WIDTHS: Final = {1440: 900, 390: 844}
 HEIGHT_MAX: Final = 1_500
 THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 COLOURS: Final = 256
+VIVID_MIN: Final = 70
+"""Between the largest and the least part of a colour."""
 LOAD_S: Final = 75
 PER_SECOND: Final = 24
 
@@ -197,21 +200,27 @@ def views(page: Page, node: Node) -> Iterator[str]:
 def save(picture: bytes, path: Path) -> int:
     """Write it with few colours; its size in bytes.
 
-    Half of them are those there is most of, as they are. The other half stand for all the rest, each of which
-    counts once: else the dot of a status would get the colour of the letters around it.
+    Half of them are those there is most of, as they are. The others stand for the rest, half of them for what is
+    vivid: else the dot of a status would get the colour of the letters around it.
     """
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     by_frequency = [colour for _, colour in sorted(image.getcolors(image.width * image.height), reverse=True)]
     often, rest = by_frequency[: COLOURS // 2], by_frequency[COLOURS // 2 :]
+    vivid = [colour for colour in rest if max(colour) - min(colour) > VIVID_MIN]
+    pale = [colour for colour in rest if max(colour) - min(colour) <= VIVID_MIN]
     palette = Image.new("P", (1, 1))
-    seldom: list[int] = []
-    if rest:
-        each_once = Image.new("RGB", (len(rest), 1))
-        each_once.putdata(rest)
-        seldom = each_once.quantize(COLOURS // 2).getpalette() or []
-    palette.putpalette([*(part for colour in often for part in colour), *seldom][: 3 * COLOURS])
+    palette.putpalette([*chain(*often), *stand_ins(vivid), *stand_ins(pale)])
     image.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
     return path.stat().st_size
+
+
+def stand_ins(colours: list[tuple[int, int, int]]) -> list[int]:
+    """A quarter of the palette for these colours, each of which counts once."""
+    if not colours:
+        return []
+    each_once = Image.new("RGB", (len(colours), 1))
+    each_once.putdata(colours)
+    return each_once.quantize(COLOURS // 4).getpalette() or []
 
 
 @click.command()

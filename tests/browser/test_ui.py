@@ -173,6 +173,8 @@ def test_the_page_goes_on_when_its_node_dies_the_leader(start_cluster: StartClus
     others = cluster.others(leader)
     new = cluster.leader(others)
     expect(page.locator(".node")).to_have_text(re.compile("|".join(f":{node.port}$" for node in others)))
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator(".toast")).to_contain_text("Going on with")
     job = new.call("POST", "/jobs/dequeue", {"queue": "mail"}).body
     expect_status(page, "In progress")
     new.call("POST", "/jobs/1/conclude", {"lease_token": job["lease_token"]})

@@ -16,16 +16,17 @@ const told = document.querySelector('meta[name="cqueue-nodes"]').content.split("
 /** Where the nodes are: the one that this page came from, then the others. */
 export const nodes = [home, ...told.filter((url) => url && url !== location.origin).map((url) => `${url}/`)];
 
-/** "node": another node answers from now on. "offline", "online": no node answers, or one does again. */
+/** "node": another node answers than before. "offline", "online": no node answers, or one does again. */
 export const wire = new EventTarget();
 
 let current = 0;
+let answered = 0;
 let isOffline = false;
 let seenIndex = 0;
 let token = null;
 let askForToken = () => Promise.reject(new Error("nobody asks for a token"));
 
-/** The node that answers. */
+/** The node that answers, or is asked next. */
 export const node = () => nodes[current];
 
 /** Show this token from now on; `ask` is called where it is not taken, and resolves with another one. */
@@ -78,11 +79,11 @@ async function call(method, path, request) {
     const asked = current;
     try {
       const answer = await signedIn(() => send(nodes[asked], method, path, request));
-      tellOffline(false);
+      tellAnswered(asked);
       return answer;
     } catch (error) {
       if (error instanceof Problem && !ELSEWHERE.has(error.code)) {
-        tellOffline(false);
+        tellAnswered(asked);
         throw error;
       }
       failure = error;
@@ -93,13 +94,10 @@ async function call(method, path, request) {
         failure = new Unreachable();
       }
       // Somebody else may have gone on meanwhile.
-      if (current === asked && nodes.length > 1) {
-        current = (asked + 1) % nodes.length;
-        wire.dispatchEvent(new Event("node"));
-      }
+      if (current === asked) current = (asked + 1) % nodes.length;
     }
   }
-  tellOffline(failure instanceof Unreachable);
+  if (failure instanceof Unreachable) tellOffline(true);
   throw failure;
 }
 
@@ -143,6 +141,13 @@ function problemOf(text) {
   } catch {
     return {};
   }
+}
+
+function tellAnswered(by) {
+  tellOffline(false);
+  if (by === answered) return;
+  answered = by;
+  wire.dispatchEvent(new Event("node"));
 }
 
 function tellOffline(is) {

@@ -3,13 +3,14 @@
 import { fill, h } from "./dom.js";
 
 const HEIGHT = 184;
+const STEPS = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((times) => times * 10 ** power)).flat();
 const FONT = '11px Inter, system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif';
 
 /**
  * A chart with a legend that tells the values under the pointer, or the last ones.
- * series: [{name, title, colour: a custom property, area}]; format: how values are written.
+ * series: [{name, title, colour: a custom property, area}]; format: how values are written; whole: they are counts.
  */
-export function chart(title, series, format, signal) {
+export function chart(title, series, { format, whole = false, signal }) {
   const canvas = h("div", { class: "plot", role: "img", "data-own": true });
   const legend = h("div", { class: "legend" });
   const element = h("figure", { class: "card chart" }, h("figcaption", {}, h("h2", {}, title), legend), canvas);
@@ -45,7 +46,7 @@ export function chart(title, series, format, signal) {
         scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(1, (high ?? 0) * 1.15)] } },
         axes: [
           { ...axis, size: 28, grid: { show: false }, space: 90, values: "{HH}:{mm}:{ss}" },
-          { ...axis, size: 46, space: 36, values: (_, values) => values.map((value) => format(value)) },
+          { ...axis, size: 46, space: 36, ...(whole && { incrs: STEPS }), values: (_, values) => values.map((value) => format(value)) },
         ],
         series: [
           {},
@@ -76,8 +77,16 @@ export function chart(title, series, format, signal) {
     /** Draw these columns: {time, [name]: values}. */
     draw(next) {
       data = next;
-      if (plot === null) make();
-      else plot.setData(columns());
+      if (data.time.length < 2) {
+        fill(canvas, h("p", { class: "hint" }, "The first figures come in a few seconds."));
+        return;
+      }
+      if (plot === null) {
+        fill(canvas);
+        make();
+      } else {
+        plot.setData(columns());
+      }
       if (plot.cursor.idx === null || plot.cursor.left < 0) tell();
     },
   };

@@ -5,7 +5,7 @@ import { fill, h } from "./dom.js";
 import { count } from "./format.js";
 import { keepFresh } from "./live.js";
 import { may } from "./session.js";
-import { badge, button, facts, field, head, openDialog, table, toast } from "./widgets.js";
+import { badge, button, complain, facts, field, head, openDialog, table, toast } from "./widgets.js";
 
 const MODES = {
   memory: "In memory: a restart loses every job.",
@@ -33,7 +33,7 @@ export function show(main, { signal }) {
       views.set(seen.node, { url: "", ...views.get(seen.node), ...seen });
       if (!signal.aborted) fill(main, view(seen, views, told.length - told.filter((one) => one.status === "fulfilled").length, refresh));
     } catch (error) {
-      if (!signal.aborted) toast(error.message, "bad");
+      if (!signal.aborted) complain(error);
     }
   }
 
@@ -46,7 +46,7 @@ function view(seen, views, silent, refresh) {
   const known = seen.members.map(({ id }) => id);
   const ids = known.includes(seen.node) ? known : [seen.node, ...known];
   const connected = seen.members.filter(({ state }) => state !== "disconnected").length;
-  const canTransfer = may("POST /cluster/transfer") && seen.members.length > 1;
+  const canTransfer = may("POST /cluster/transfer") && seen.members.length > 1 && seen.leader !== null;
   return [
     head("Cluster", {
       beside: [seen.leader ? badge("CONNECTED", `${connected} of ${seen.members.length} connected`) : badge("DISCONNECTED", "No leader")],

@@ -7,7 +7,7 @@ import { member } from "./json.js";
 import { keepFresh } from "./live.js";
 import { go, to } from "./router.js";
 import { may } from "./session.js";
-import { attempt, badge, button, confirm, empty, facts, head, toast } from "./widgets.js";
+import { attempt, badge, button, complain, confirm, empty, facts, head, toast } from "./widgets.js";
 import { enqueueButton } from "./enqueue.js";
 
 const CANCELLABLE = ["QUEUED", "SCHEDULED", "IN_PROGRESS"];
@@ -37,7 +37,7 @@ export function show(main, { parts, signal }) {
       if (signal.aborted) return;
       if (error.code === "gone") fill(main, head(`Job ${id}`, { above: crumb() }), empty("Forgotten", "It finished and was not kept any longer, or it was purged."));
       else if (error.code === "not_found") fill(main, head(`Job ${id}`, { above: crumb() }), empty("There is no such job", "Nobody was given this id, or it is in a queue that is not yours."));
-      else toast(error.message, "bad");
+      else complain(error);
     }
   }
 

@@ -7,12 +7,13 @@
  * it is not asked every second.
  */
 
-import { change, node } from "./api.js";
+import { change, node, wire } from "./api.js";
 import { hasToken, may } from "./session.js";
 
 const LOOK_MS = 5_000;
 const SOON_MS = 1_000;
 const PAUSE_RATIO = 20;
+const PAUSE_MS_MAX = 20_000;
 const AGAIN_MS = 1_000;
 const AGAIN_MS_MAX = 30_000;
 const EVENTS_A_SECOND_MAX = 300;
@@ -36,9 +37,12 @@ export function keepFresh(refresh, { filter = null, everyMs = LOOK_MS, onEvent, 
   async function run() {
     isLooking = true;
     isStale = false;
+    const asked = node();
     const begunMs = performance.now();
     if (!document.hidden) await refresh();
-    soonestMs = begunMs + Math.max(SOON_MS, PAUSE_RATIO * (performance.now() - begunMs));
+    // What took long was to find another node, if there is another one now.
+    const tookMs = node() === asked ? performance.now() - begunMs : 0;
+    soonestMs = begunMs + Math.min(Math.max(SOON_MS, PAUSE_RATIO * tookMs), PAUSE_MS_MAX);
     isLooking = false;
     if (!signal.aborted) schedule(isStale ? 0 : everyMs);
   }
@@ -49,7 +53,14 @@ export function keepFresh(refresh, { filter = null, everyMs = LOOK_MS, onEvent, 
     isStale = true;
   }
 
+  function lookElsewhere() {
+    soonestMs = 0;
+    isStale = false;
+    lookSoon();
+  }
+
   signal.addEventListener("abort", () => clearTimeout(timer));
+  for (const what of ["node", "online"]) wire.addEventListener(what, lookElsewhere, { signal });
   document.addEventListener("visibilitychange", () => document.hidden || lookSoon(), { signal });
   run();
   if (filter !== null && may("GET /events")) {

@@ -9,7 +9,7 @@ import { queueRows } from "./queues.js";
 import { to } from "./router.js";
 import { counts, sampler, samples } from "./samples.js";
 import { may } from "./session.js";
-import { badge, empty, head, toast } from "./widgets.js";
+import { badge, complain, empty, head } from "./widgets.js";
 import { enqueueButton } from "./enqueue.js";
 
 const QUEUES_SHOWN = 8;
@@ -28,8 +28,7 @@ export function show(main, { signal }) {
       { name: "concluded", title: "Concluded", colour: "--green" },
       { name: "failed", title: "Failed", colour: "--red" },
     ],
-    rate,
-    signal,
+    { format: rate, signal },
   );
   const depth = chart(
     "Depth",
@@ -37,8 +36,7 @@ export function show(main, { signal }) {
       { name: "waiting", title: "Waiting", colour: "--violet", area: true },
       { name: "running", title: "In progress", colour: "--amber" },
     ],
-    short,
-    signal,
+    { format: short, whole: true, signal },
   );
   fill(
     main,
@@ -65,7 +63,7 @@ export function show(main, { signal }) {
       fill(queues, h("div", { class: "card-head" }, h("h2", {}, "Queues"), page.next && h("a", { href: to(["queues"]) }, "All queues")), queueList(page.queues));
       draw();
     } catch (error) {
-      if (!signal.aborted) toast(error.message, "bad");
+      if (!signal.aborted) complain(error);
     }
   }
 

@@ -7,7 +7,7 @@ import { keepFresh } from "./live.js";
 import { pauseButton } from "./queues.js";
 import { go, to } from "./router.js";
 import { may } from "./session.js";
-import { badge, button, confirm, empty, facts, field, head, openDialog, table, toast } from "./widgets.js";
+import { badge, button, complain, confirm, empty, facts, field, head, openDialog, table, toast } from "./widgets.js";
 import { enqueueButton } from "./enqueue.js";
 
 export const route = "GET /queues/{name}";
@@ -24,7 +24,7 @@ export function show(main, { parts, signal }) {
       if (signal.aborted) return;
       if (error.code === "queue_not_found") {
         fill(main, head(name, { above: crumb() }), empty("There is no such queue", "It has no jobs any more and only default settings, or never had any.", enqueueButton("Enqueue a job", { queue: name })));
-      } else toast(error.message, "bad");
+      } else complain(error);
     }
   }
 

@@ -6,7 +6,7 @@ import { count, rate, span } from "./format.js";
 import { keepFresh } from "./live.js";
 import { to } from "./router.js";
 import { may } from "./session.js";
-import { attempt, badge, button, empty, head, table, toast } from "./widgets.js";
+import { attempt, badge, button, complain, empty, head, table } from "./widgets.js";
 import { enqueueButton } from "./enqueue.js";
 
 const LIMIT = 50;
@@ -41,7 +41,7 @@ export function show(main, { query, signal }) {
           ),
       );
     } catch (error) {
-      if (!signal.aborted) toast(error.message, "bad");
+      if (!signal.aborted) complain(error);
     }
   }
 
@@ -51,7 +51,7 @@ export function show(main, { query, signal }) {
 /** A table of queues; with `refresh`, each has a button to pause or resume it. */
 export function queueRows(caption, queues, refresh = null) {
   const acts = refresh && may("POST /queues/{name}/pause");
-  const columns = acts ? [...COLUMNS, { title: "Actions", unseen: true, number: true }] : COLUMNS;
+  const columns = acts ? [...COLUMNS, { title: "Actions", unseen: true, number: true, minor: true }] : COLUMNS;
   const rows = queues.map((queue) => ({
     key: queue.name,
     cells: [

@@ -1,5 +1,6 @@
 /** What several views are made of: dialogs, badges, tables, empty states, messages. */
 
+import { Unreachable } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { words } from "./format.js";
 
@@ -68,8 +69,15 @@ export function field(name, input, hint = "") {
   );
 }
 
-/** Say something in passing. kind: "good" or "bad". */
+/** Say that looking failed. That no node answers is said elsewhere, for as long as it is so. */
+export function complain(error) {
+  if (!(error instanceof Unreachable)) toast(error.message, "bad");
+}
+
+/** Say something in passing, once. kind: "good" or "bad". */
 export function toast(text, kind = "good") {
+  const toasts = document.getElementById("toasts");
+  for (const other of [...toasts.children]) if (other.firstChild.textContent === text) other.remove();
   const close = () => element.remove();
   const element = h(
     "div",
@@ -77,7 +85,7 @@ export function toast(text, kind = "good") {
     h("span", {}, text),
     h("button", { type: "button", class: "plain", "aria-label": "Dismiss", onclick: close }, icon("close")),
   );
-  document.getElementById("toasts").append(element);
+  toasts.append(element);
   setTimeout(close, TOAST_MS);
 }
 
