@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cqueue import logs
 from cqueue.client.asynchronous import AsyncClient
 from cqueue.client.jobs import Wish
 from cqueue.client.results import Job, Outcome
@@ -28,7 +29,7 @@ from cqueue.worker.lanes import Lane, LoopLane, ThreadLane
 from cqueue.worker.pace import Pace
 from cqueue.worker.telling import TOLD_JOBS_MAX, Teller
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 WAIT_S: Final = 20.0
 """How long a node is asked to wait for a job."""
@@ -91,7 +92,7 @@ class Engine:
             self._lanes[is_async] = kind(plan.concurrency, plan.middleware, self._began, self._ended)
         steps = (self._take(), self._teller.run(), self._keep(), self._stop_asked.wait())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(step) for step in steps]
-        log.info("worker_started queues=%s", ",".join(plan.wish["queues"]))
+        log.info("worker_started", queues=list(plan.wish["queues"]))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await self._stop(tasks[0])
@@ -101,7 +102,7 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        log.info("worker_stopped jobs_left=%d", len(self._held))
+        log.info("worker_stopped", jobs_left=len(self._held))
         for task in tasks:
             if not task.cancelled():
                 task.result()
@@ -120,7 +121,7 @@ class Engine:
             try:
                 jobs = await self._client.dequeue_many(room, **plan.wish)
             except (Unavailable, OutcomeUnknown) as error:
-                log.warning("taking_failed code=%s", error.code)
+                log.warning("taking_failed", code=error.code)
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._put(jobs)
@@ -204,13 +205,16 @@ class Engine:
         self._forget(attempt)
         job, ending = attempt.job, attempt.ending
         level = logging.WARNING if outcome.code or ending is None or ending.verb == "fail" else logging.DEBUG
-        if log.isEnabledFor(level):
-            log.log(
-                level,
-                "job_settled id=%d type=%s attempt=%d lease_token=%s verb=%s outcome=%s",
-                *(job.id, job.type, job.attempt, job.lease_token),
-                *(ending and ending.verb, outcome.status or outcome.code),
-            )
+        log.log(
+            level,
+            "job_settled",
+            id=job.id,
+            type=job.type,
+            attempt=job.attempt,
+            lease_token=job.lease_token,
+            verb=ending and ending.verb,
+            outcome=outcome.status or outcome.code,
+        )
 
     def _forget(self, attempt: Attempt) -> None:
         self._held.pop(attempt, None)
@@ -242,7 +246,7 @@ class Engine:
 
     def _lose(self, attempt: Attempt, why: str) -> None:
         job = attempt.job
-        log.warning("lease_lost id=%d type=%s lease_token=%s why=%s", job.id, job.type, job.lease_token, why)
+        log.warning("lease_lost", id=job.id, type=job.type, lease_token=job.lease_token, why=why)
         self._forget(attempt)
         self._interrupt(attempt, "lease_lost")
 
@@ -250,7 +254,7 @@ class Engine:
 
     async def _stop(self, taking: asyncio.Task[Any]) -> None:
         self._stop_asked.set()
-        log.info("worker_stopping jobs=%d", len(self._held))
+        log.info("worker_stopping", jobs=len(self._held))
         await asyncio.wait([taking], timeout=LAST_ANSWER_S)
         taking.cancel()
         for lane in self._lanes.values():

@@ -9,16 +9,16 @@ The parent runs no job. It waits for signals and for its children, in one place,
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
 from collections.abc import Callable
 from typing import Final
 
+from cqueue import logs
 from cqueue.processes import fork
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 RESTART_S: Final = 1.0
 _STOP: Final = (signal.SIGTERM, signal.SIGINT)
@@ -69,7 +69,7 @@ class Processes:
         self._starts_s = []
         if self._signals > 1:
             self._code = 128 + number
-        log.info("worker_processes_stopping count=%d signals=%d", len(self._living), self._signals)
+        log.info("worker_processes_stopping", count=len(self._living), signals=self._signals)
         for pid in self._living:
             os.kill(pid, signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
 
@@ -81,7 +81,7 @@ class Processes:
         code = os.waitstatus_to_exitcode(status)
         if self._signals or code == 0:
             return
-        log.warning("worker_process_ended pid=%d code=%d", pid, code)
+        log.warning("worker_process_ended", pid=pid, code=code)
         if code < 0:
             self._starts_s.append(time.monotonic() + RESTART_S)
         else:

@@ -8,11 +8,11 @@ token, so that it is safe to say again; nobody but the queue decides whether it 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from cqueue import logs
 from cqueue.client import jobs
 from cqueue.client.asynchronous import AsyncClient
 from cqueue.client.results import Outcome
@@ -21,7 +21,7 @@ from cqueue.worker import endings
 from cqueue.worker.context import Attempt
 from cqueue.worker.endings import Verb
 
-log = logging.getLogger(__name__)
+log = logs.of(__name__)
 
 TOLD_JOBS_MAX: Final = 1_000
 """Jobs in one request."""
@@ -83,7 +83,7 @@ class Teller:
                 [attempt.line({}) for attempt in attempts], lease_seconds=lease_seconds
             )
         except CqueueError as error:
-            log.warning("extending_failed jobs=%d code=%s", len(attempts), error.code)
+            log.warning("extending_failed", jobs=len(attempts), code=error.code)
             return
         for attempt, outcome in zip(attempts, outcomes, strict=True):
             if outcome.code is None:
@@ -112,7 +112,7 @@ class Teller:
             await self._refused(verb, attempts, error)
         except CqueueError as error:
             # Their leases are kept meanwhile, as far as that is possible.
-            log.warning("settling_failed verb=%s jobs=%d code=%s", verb, len(attempts), error.code)
+            log.warning("settling_failed", verb=verb, jobs=len(attempts), code=error.code)
             await asyncio.sleep(PAUSE_S)
             self._again(attempts)
         else:
@@ -148,7 +148,7 @@ class Teller:
             outcomes = await self._client.progress_many(said)
         except CqueueError as error:
             # The next word on it replaces this one.
-            log.warning("telling_progress_failed jobs=%d code=%s", len(attempts), error.code)
+            log.warning("telling_progress_failed", jobs=len(attempts), code=error.code)
         else:
             for attempt, outcome in zip(attempts, outcomes, strict=True):
                 self._heard(attempt, outcome)
