@@ -16,7 +16,7 @@ CHURN_SECONDS ?= 600
 FENCING_SECONDS ?= 300
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit contract probe simulate docker browser screenshots faults fuzz churn fencing bench scale soak audit lock changelog clean
+.PHONY: help run cluster test lint format types layers unit contract manual probe simulate docker browser screenshots faults fuzz churn fencing bench scale soak audit lock changelog clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ unit: $(DEV)
 
 contract: $(DEV) ## write docs/openapi.json anew
 	$(BIN)/python -m tests.contract.write
+
+manual: $(DEV) ## write docs/cli.md anew
+	$(BIN)/python -m tests.cli.manual
 
 probe: $(DEV) ## ask a served node for a minute whether it keeps its contract
 	$(BIN)/pytest -n 2 -m contract tests/contract

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
+from cqueue.cli import exits
+from cqueue.cli.command import Command
 from cqueue.cli.options import At, node_option
 from cqueue.errors import Unusable
 
@@ -27,9 +29,13 @@ ANSWER_S_MAX: Final = 660.0
 _PIECE_BYTES: Final = 256 * 1024
 _SHOWN_CHARS: Final = 16
 _STDIO: Final = "-"
+_LOCAL: Final = (exits.DONE, exits.REFUSED, exits.USAGE, exits.DATA)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[("cqueue backup monday.cqueue", "into a file"), ("cqueue backup - | gzip > monday.gz", "into a pipe")],
+)
 @click.argument("file")
 @node_option
 @click.option("--stale", is_flag=True, help="The node's own state, without asking the others; works without a leader.")
@@ -40,7 +46,7 @@ def backup(file: str, at: At, *, stale: bool) -> None:
     """
     from urllib3.exceptions import HTTPError  # noqa: PLC0415 - a process that serves must not load it
 
-    from cqueue.cli.http import EXIT_UNAVAILABLE, CallFailed, Node  # noqa: PLC0415
+    from cqueue.cli.http import CallFailed, Node  # noqa: PLC0415
 
     node = Node(at)
     path = "/cluster/backup?consistency=stale" if stale else "/cluster/backup"
@@ -49,7 +55,7 @@ def backup(file: str, at: At, *, stale: bool) -> None:
         try:
             size = _receive(answer, target)
         except HTTPError as error:
-            raise CallFailed(f"{node.url}: the backup broke off: {error}", exit_code=EXIT_UNAVAILABLE) from error
+            raise CallFailed(f"{node.url}: the backup broke off: {error}", exit_code=exits.UNAVAILABLE) from error
     click.echo(f"{file}: the state at index {index}, {size:,} bytes", err=True)
 
 
@@ -101,7 +107,11 @@ def _target(file: str) -> Iterator[BinaryIO]:
         raise Unusable(f"{file}: cannot be written: {error.strerror}") from error
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[("cqueue restore monday.cqueue --data-dir /var/lib/cqueue", "then start a node with that directory")],
+    ends=_LOCAL,
+)
 @click.argument("file")
 @click.option("--data-dir", required=True, metavar="DIR", help="Directory to prepare; made if it is missing.")
 @click.option("--force", is_flag=True, help="Remove the data of a node that is in DIR; nothing else is touched.")
@@ -120,7 +130,9 @@ def restore(file: str, data_dir: str, *, force: bool) -> None:
     click.echo(f"{data_dir}: ready, with {len(machine.state.jobs):,} jobs as of index {index}", err=True)
 
 
-@click.command()
+@click.command(
+    cls=Command, examples=[("cqueue inspect monday.cqueue", "whether it is whole, and what is in it")], ends=_LOCAL
+)
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def inspect(file: str, *, as_json: bool) -> None:

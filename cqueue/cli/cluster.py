@@ -1,7 +1,6 @@
 """`cqueue cluster`: look at a cluster, change who belongs to it, move its leadership; and the way out.
 
-Data on stdout, as JSON with `--json`; words on stderr. Exit codes: 0 done; 1 refused; 2 wrong usage;
-4 the data directory cannot be used; 5 not now, try again; 6 unknown whether it was done.
+Data on stdout, as JSON with `--json`; words on stderr.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ from urllib.parse import quote
 import click
 
 from cqueue import config
-from cqueue.cli.options import At, node_option
+from cqueue.cli import exits
+from cqueue.cli.command import COMMON, Command
+from cqueue.cli.options import At, json_option, node_option
 from cqueue.cli.verify import verify
 
 _MARGIN_S: Final = 60.0
@@ -29,8 +30,6 @@ This makes {members} the whole cluster, whatever other nodes there were.
    and add them with `cqueue cluster add`.
 {log}
 Of the nodes that are left use the one whose log goes furthest, and only that one."""
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 
 
 def _address(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -54,15 +53,15 @@ def cluster() -> None:
 cluster.add_command(verify)
 
 
-@cluster.command()
+@cluster.command(cls=Command, examples=[("cqueue cluster status", "members, leader, and how far the log is")])
 @node_option
 @json_option
 def status(at: At, *, as_json: bool) -> None:
     """Show the cluster as one node sees it.
 
-    Exit code 0: the node knows a leader; 5: it knows none.
+    Exit code 69: that node knows no leader.
     """
-    from cqueue.cli.http import EXIT_UNAVAILABLE, Node  # noqa: PLC0415 - a process that serves must not load it
+    from cqueue.cli.http import Node  # noqa: PLC0415 - a process that serves must not load it
 
     answer = Node(at).call("GET", "/cluster")
     if as_json:
@@ -84,10 +83,12 @@ def status(at: At, *, as_json: bool) -> None:
         if answer["change"] is not None:
             change = answer["change"]
             click.echo(f"under way: {change['verb']} {change['node'] or ''} ({change['phase']})", err=True)
-    click.get_current_context().exit(0 if answer["leader"] is not None else EXIT_UNAVAILABLE)
+    click.get_current_context().exit(0 if answer["leader"] is not None else exits.UNAVAILABLE)
 
 
-@cluster.command()
+@cluster.command(
+    cls=Command, examples=[("cqueue cluster add 10.0.0.4:4000", "one more; it runs already, with nothing in it")]
+)
 @click.argument("member", metavar="HOST:PORT", callback=_address)
 @node_option
 @click.option(
@@ -108,7 +109,7 @@ def add(member: str, at: At, wait: float, *, as_json: bool) -> None:
     _order(at, ("POST", "/cluster/members", asked), lambda _: f"{member} is a member", wait, as_json=as_json)
 
 
-@cluster.command()
+@cluster.command(cls=Command, examples=[("cqueue cluster remove 10.0.0.4:4000", "one less")])
 @click.argument("member", metavar="HOST:PORT", callback=_address)
 @node_option
 @json_option
@@ -121,7 +122,7 @@ def remove(member: str, at: At, *, as_json: bool) -> None:
     _order(at, ("DELETE", path, None), lambda _: f"{member} is no member", as_json=as_json)
 
 
-@cluster.command()
+@cluster.command(cls=Command, examples=[("cqueue cluster transfer", "whichever other one is furthest leads")])
 @click.argument("to", metavar="[HOST:PORT]", required=False, callback=_address)
 @node_option
 @json_option
@@ -148,7 +149,13 @@ def _order(
         click.echo(f"{words(answer)}; the members are {', '.join(answer['members'])}", err=True)
 
 
-@cluster.command()
+@cluster.command(
+    cls=Command,
+    examples=[
+        ("cqueue cluster bootstrap --force --node http://10.0.0.4:3000", "the node that is left is the whole cluster")
+    ],
+    ends=(*COMMON, exits.DATA),
+)
 @click.option("--force", is_flag=True, help="You know what may be lost; nothing is done without it.")
 @click.option("--data-dir", metavar="DIR", help="Do it in the data directory of a node that is stopped.")
 @click.option(

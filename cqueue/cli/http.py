@@ -16,15 +16,9 @@ import click
 import msgspec
 import urllib3
 
+from cqueue.cli import exits
 from cqueue.cli.options import CA_VARIABLE, NODE_DEFAULT, NODE_VARIABLE, TOKEN_VARIABLE, At
 from cqueue.errors import Unusable
-
-EXIT_REFUSED: Final = 1
-"""The node refused: the same call will not succeed as things are (4xx)."""
-EXIT_UNAVAILABLE: Final = 5
-"""Nothing was done, and later it may succeed: no node answered there, or it could not at the moment (503)."""
-EXIT_UNKNOWN: Final = 6
-"""It may or may not have been done (504, or the connection broke on the way)."""
 
 CONNECT_S_MAX: Final = 5.0
 ANSWER_S_MAX: Final = 60.0
@@ -55,7 +49,9 @@ class Node:
     """
 
     def __init__(self, at: At) -> None:
-        url = at.url
+        if len(at.urls) != 1:
+            raise click.BadParameter("this is about one node: name one", param_hint="--node")
+        url = at.urls[0]
         try:
             parsed = urllib3.util.parse_url(url if "://" in url else f"http://{url}")
         except urllib3.exceptions.LocationParseError as error:
@@ -64,7 +60,7 @@ class Node:
             raise _no_url(url)
         self.url = f"{parsed.scheme}://{parsed.netloc}"
         self._headers = {} if at.token is None else {"Authorization": f"Bearer {at.token}"}
-        self._pool = urllib3.PoolManager(retries=False, ssl_context=_tls(at) if parsed.scheme == "https" else None)
+        self._pool = urllib3.PoolManager(retries=False, ssl_context=tls(at) if parsed.scheme == "https" else None)
 
     def call(self, method: str, path: str, body: object = None, *, answer_s_max: float = ANSWER_S_MAX) -> Any:
         """Send `body` as JSON, None for no body; return the decoded JSON of the answer, None where it has none.
@@ -114,11 +110,11 @@ class Node:
                 why = str(error).rpartition("] ")[2]
             raise CallFailed(
                 f"no node can be reached at {self.url}: {why}; say where one is with --node URL or {NODE_VARIABLE}",
-                exit_code=EXIT_UNAVAILABLE,
+                exit_code=exits.UNAVAILABLE,
             ) from error
         except urllib3.exceptions.HTTPError as error:
             if isinstance(error, urllib3.exceptions.SSLError) and (refusal := _why_no_tls(error.args[0])):
-                raise CallFailed(f"{self.url}: {refusal}", exit_code=EXIT_REFUSED) from error
+                raise CallFailed(f"{self.url}: {refusal}", exit_code=exits.REFUSED) from error
             raise self._broken(method, error) from error
         try:
             if answer.status >= 300:  # noqa: PLR2004 - redirects, too, are none of a node's answers
@@ -129,7 +125,7 @@ class Node:
 
     def _broken(self, method: str, error: Exception) -> CallFailed:
         done = "" if method == "GET" else "; it may or may not have been done"
-        return CallFailed(f"{self.url} did not answer to the end: {error}{done}", exit_code=EXIT_UNKNOWN)
+        return CallFailed(f"{self.url} did not answer to the end: {error}{done}", exit_code=exits.UNKNOWN)
 
     def _failure(self, answer: urllib3.BaseHTTPResponse) -> CallFailed:
         try:
@@ -138,16 +134,20 @@ class Node:
         except (urllib3.exceptions.HTTPError, msgspec.DecodeError, KeyError, TypeError):
             hint = "; is it at https://?" if answer.status == _BAD_REQUEST and self.url.startswith("http:") else ""
             return CallFailed(
-                f"{self.url} is no cqueue node: it answered with status {answer.status}{hint}", exit_code=EXIT_REFUSED
+                f"{self.url} is no cqueue node: it answered with status {answer.status}{hint}", exit_code=exits.REFUSED
             )
         if answer.status == _UNAUTHORIZED:
             detail += f"; say --token-file FILE, or put the token into {TOKEN_VARIABLE}"
-        exits = {_SERVICE_UNAVAILABLE: EXIT_UNAVAILABLE, _GATEWAY_TIMEOUT: EXIT_UNKNOWN}
-        return CallFailed(f"{detail} ({code})", exit_code=exits.get(answer.status, EXIT_REFUSED), code=code)
+        codes = {_SERVICE_UNAVAILABLE: exits.UNAVAILABLE, _GATEWAY_TIMEOUT: exits.UNKNOWN}
+        return CallFailed(f"{detail} ({code})", exit_code=codes.get(answer.status, exits.REFUSED), code=code)
 
 
-def _tls(at: At) -> ssl.SSLContext:
-    """How to speak TLS: whom to trust, and what to prove oneself with."""
+def tls(at: At) -> ssl.SSLContext:
+    """How to speak TLS: whom to trust, and what to prove oneself with.
+
+    Raises:
+        click.BadParameter: a file cannot be used.
+    """
     try:
         context = ssl.create_default_context(cafile=at.ca)
     except OSError as error:

@@ -10,6 +10,8 @@ from typing import Final
 
 import click
 
+from cqueue.cli import exits
+from cqueue.cli.command import Command
 from cqueue.errors import Unusable
 
 DAYS: Final = 365
@@ -44,7 +46,15 @@ def _hosts(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
     return found
 
 
-@tls.command("dev-ca")
+@tls.command(
+    "dev-ca",
+    cls=Command,
+    examples=[
+        ("cqueue tls dev-ca certs", "for this machine"),
+        ("cqueue tls dev-ca certs --host node1,10.0.0.1 --host node2,10.0.0.2", "for two"),
+    ],
+    ends=(exits.DONE, exits.REFUSED, exits.USAGE),
+)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--host",

@@ -12,6 +12,8 @@ from typing import Any, Final, cast
 
 import click
 
+from cqueue.cli import exits
+from cqueue.cli.command import Command
 from cqueue.web.auth import tokens
 from cqueue.web.auth.principals import EVERYTHING, ROLES, Role
 
@@ -23,7 +25,16 @@ def token() -> None:
     """Make API tokens and check the file that a node takes them from."""
 
 
-@token.command()
+@token.command(
+    cls=Command,
+    examples=[
+        (
+            "cqueue token new --name mailer --role consumer --queues mail --file tokens.toml",
+            "one for the consumers of a queue",
+        )
+    ],
+    ends=(exits.DONE, exits.REFUSED, exits.USAGE),
+)
 @click.option("--name", required=True, metavar="NAME", help="Who will show it; stands in the audit.")
 @click.option(
     "--role", "roles", required=True, multiple=True, type=click.Choice(ROLES), help="What it is for; more than one may."
@@ -63,7 +74,11 @@ def new(
         click.echo(f"{file}: has it; send the node SIGHUP", err=True)
 
 
-@token.command()
+@token.command(
+    cls=Command,
+    examples=[("cqueue token check tokens.toml", "who is in it")],
+    ends=(exits.DONE, exits.REFUSED, exits.USAGE),
+)
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def check(file: str, *, as_json: bool) -> None:

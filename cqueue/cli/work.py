@@ -7,12 +7,24 @@ import shutil
 import click
 
 from cqueue import logs
-from cqueue.cli.options import At, node_option
+from cqueue.cli import exits
+from cqueue.cli.command import Command
+from cqueue.cli.options import At, nodes_option
 from cqueue.config import LOG_LEVELS
 from cqueue.errors import CqueueError, Unusable
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        ("cqueue work --type email.send -- ./send.sh --fast", "a script for each job of a type"),
+        (
+            "cqueue work --queue images --concurrency 4 --until-empty -- convert.py",
+            "four at a time, to the end",
+        ),
+    ],
+    ends=(exits.DONE, exits.REFUSED, exits.USAGE),
+)
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Take jobs of this type; several: any of them.")
 @click.option("--queue", "queues", multiple=True, default=("default",), show_default=True, metavar="QUEUE",
               help="Take from this queue; several: from the next where the one before has nothing.")  # fmt: skip
@@ -28,7 +40,7 @@ from cqueue.errors import CqueueError, Unusable
 @click.option("--until-empty", is_flag=True, help="End when there is no job any more.")
 @click.option("--log-level", default="info", show_default=True, type=click.Choice(LOG_LEVELS, case_sensitive=False),
               help="Least severe log lines to show.")  # fmt: skip
-@node_option
+@nodes_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def work(  # noqa: PLR0917 - click passes them by name
     at: At,
@@ -46,9 +58,6 @@ def work(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Run COMMAND for each job, until Ctrl-C or SIGTERM.
 
-    \b
-    cqueue work --type email.send -- ./send.sh --fast
-
     It gets the payload as JSON on stdin, and CQUEUE_JOB_ID, CQUEUE_TYPE, CQUEUE_QUEUE, CQUEUE_ATTEMPT,
     CQUEUE_MAX_ATTEMPTS, CQUEUE_LEASE_TOKEN, CQUEUE_TAGS and CQUEUE_NODE in its environment. What it writes to stdout
     is the job's result: JSON, or else text.
@@ -60,7 +69,6 @@ def work(  # noqa: PLR0917 - click passes them by name
     any other       it failed, with the end of stderr as its error; try again after the job's backoff
 
     A job that is cancelled, lost or out of time has the program's process group sent SIGTERM, then SIGKILL.
-    --node may name several nodes of the cluster, separated by commas.
     """  # noqa: D301 - the backspace itself tells click to leave the lines as they are
     from cqueue.worker.program import Program  # noqa: PLC0415 - only this command loads the worker
     from cqueue.worker.worker import Worker  # noqa: PLC0415
@@ -68,10 +76,9 @@ def work(  # noqa: PLR0917 - click passes them by name
     if shutil.which(command[0]) is None:
         raise click.BadParameter(f"{command[0]}: there is no such program", param_hint="COMMAND")
     logs.configure(log_level, "auto")
-    nodes = at.url.split(",")
     try:
         worker = Worker(
-            *nodes,
+            *at.urls,
             queues=queues,
             concurrency=concurrency,
             prefetch=0,
@@ -85,7 +92,7 @@ def work(  # noqa: PLR0917 - click passes them by name
         )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--node") from error
-    program = Program(command, kill_after, {"CQUEUE_NODE": nodes[0]})
+    program = Program(command, kill_after, {"CQUEUE_NODE": at.urls[0]})
     worker.job(*types)(program.run)
     try:
         worker.run(until_empty=until_empty)

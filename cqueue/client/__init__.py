@@ -5,6 +5,7 @@
     call                           a call as data
     conversing                     what is said on `GET /stream`; no I/O
     carrying following failures    which node, how often, what may be sent again, where to go on; no I/O
+    tls                            certificates
     base                           what both clients have in common
     sync sync_stream blocking      `Client`, its `Stream`, and its requests by urllib3
     asynchronous async_stream awaiting

@@ -93,7 +93,10 @@ class Http:
                 preload_content=False,
             )
         except (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.SSLError) as error:
-            return NotSent(str(error))
+            # Without the names of urllib3's own objects before it.
+            return NotSent(
+                str(error).rpartition("] ")[2] if isinstance(error, exceptions.NewConnectionError) else str(error)
+            )
         except exceptions.HTTPError as error:
             return Lost(str(error))
 

@@ -163,10 +163,10 @@ def test_the_members_in_a_nodes_own_snapshot_are_left_behind(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("command", [["backup", "file"], ["backup", "-"]])
 def test_a_backup_without_a_node_leaves_no_file(tmp_path: Path, ports: Ports, command: Sequence[str]) -> None:
-    """Exit code 5, one line with the address, and nothing in the directory."""
+    """Exit code 69, one line with the address, and nothing in the directory."""
     url = f"http://{HOST}:{ports.reserve()}"
     done = run(*(tmp_path / "file" if word == "file" else word for word in command), "--node", url)
-    is_refused(done, 5, url)
+    is_refused(done, 69, url)
     assert list(tmp_path.iterdir()) == []
 
 

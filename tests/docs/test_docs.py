@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
 from cqueue import config, refusals
-from cqueue.cli import main
 from cqueue.core import limits
 from cqueue.core.jobs import FINISHED, TRANSITIONS, WAITING, Backoff
 from cqueue.metrics import METRICS
@@ -305,26 +303,6 @@ def test_the_originals_variables_are_named() -> None:
     """Who comes from the original finds its variables."""
     for name in config.SETTINGS_ORIGINAL:
         assert f"`{config.ENV_PREFIX_ORIGINAL}{name.upper()}`" in README
-
-
-def commands_of(command: click.Command, words: str) -> Iterator[tuple[str, click.Command]]:
-    """A command and each one below it, with the words that call it."""
-    yield words, command
-    if isinstance(command, click.Group):
-        for name, below in command.commands.items():
-            yield from commands_of(below, f"{words} {name}")
-
-
-def test_every_command_has_its_heading_and_every_option_its_row() -> None:
-    """README's chapter on commands lists them all; options that are settings are in that table."""
-    sections = {heading.strip("`"): body for heading, body in subsections_of(README, "Commands").items()}
-    settings = first_cells_of(sections_of(README)["Settings"])
-    commands = dict(commands_of(main, "cqueue"))
-    assert set(sections) == set(commands)
-    for words, command in commands.items():
-        written = first_cells_of(sections[words]) | (settings if "(#settings)" in sections[words] else set())
-        options = {option for param in command.params if isinstance(param, click.Option) for option in param.opts}
-        assert {option for option in options if option.startswith("--")} == written, words
 
 
 @pytest.mark.parametrize("path", given_markdown_files(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -138,7 +138,7 @@ def test_a_node_without_a_majority_still_gives_its_own_state(start_cluster: Star
     eventually(lambda: survivor.status()["leader"] is None)
 
     refused = run("backup", tmp_path / "b", "--node", url_of(survivor))
-    assert (refused.returncode, "no_leader" in refused.stderr) == (5, True)
+    assert (refused.returncode, "no_leader" in refused.stderr) == (69, True)
     assert not (tmp_path / "b").exists()
     done("backup", tmp_path / "b", "--node", url_of(survivor), "--stale")
     assert inspected(tmp_path / "b")["jobs"] == 3
@@ -212,7 +212,7 @@ def test_nodes_under_load_hold_the_same_state(start_cluster: StartCluster) -> No
 
 
 def test_a_node_that_is_down_is_named(start_cluster: StartCluster) -> None:
-    """Exit code 5: what was told is equal, but it is not everything."""
+    """Exit code 69: what was told is equal, but it is not everything."""
     cluster = start_cluster()
     leader = cluster.leader()
     down, asked = cluster.others(leader)
@@ -220,7 +220,7 @@ def test_a_node_that_is_down_is_named(start_cluster: StartCluster) -> None:
 
     code, verdict = verdict_of(asked, "--wait", "3")
 
-    assert (code, verdict["result"]) == (5, "incomplete")
+    assert (code, verdict["result"]) == (69, "incomplete")
     states = {member["id"]: member["state"] for member in verdict["members"]}
     assert states == {
         **{node.settings["raft_addr"]: "equal" for node in (leader, asked)},

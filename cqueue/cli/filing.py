@@ -1,0 +1,1 @@
+"""`cqueue enqueue --file`: any number of jobs, in parts, each of them once."""
