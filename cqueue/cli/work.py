@@ -6,7 +6,6 @@ import shutil
 
 import click
 
-from cqueue import logs
 from cqueue.cli import exits
 from cqueue.cli.command import Command
 from cqueue.cli.options import At, nodes_option
@@ -70,6 +69,7 @@ def work(  # noqa: PLR0917 - click passes them by name
 
     A job that is cancelled, lost or out of time has the program's process group sent SIGTERM, then SIGKILL.
     """  # noqa: D301 - the backspace itself tells click to leave the lines as they are
+    from cqueue import logs  # noqa: PLC0415 - for whoever works, not for its help
     from cqueue.worker.program import Program  # noqa: PLC0415 - only this command loads the worker
     from cqueue.worker.worker import Worker  # noqa: PLC0415
 

@@ -45,7 +45,7 @@ def test_the_figures_are_the_ones_in_force() -> None:
         f"1 to {worker.CONCURRENCY_MAX:,} |",
         f"1 to {worker.PROCESSES_MAX} |",
         f"| `prefetch` | as many as end in {pace.AHEAD_S:g} s, up to {pace.AHEAD_JOBS_MAX:,} |",
-        f"0 to {worker.PREFETCH_MAX:,}.",
+        f"0 to {worker.PREFETCH_MAX:,} |",
         f"| `lease_seconds` | {worker.LEASE_S_DEFAULT} |",
         f"1 to {worker.LEASE_S_MAX:,} |",
         f"| `grace_s` | {worker.GRACE_S_DEFAULT:.0f} |",
