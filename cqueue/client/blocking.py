@@ -92,13 +92,21 @@ class Http:
                 redirect=False,
                 preload_content=False,
             )
-        except (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.SSLError) as error:
+        except exceptions.NewConnectionError as error:
             # Without the names of urllib3's own objects before it.
-            return NotSent(
-                str(error).rpartition("] ")[2] if isinstance(error, exceptions.NewConnectionError) else str(error)
-            )
+            return NotSent(str(error).rpartition("] ")[2])
+        except exceptions.ConnectTimeoutError as error:
+            return NotSent(str(error))
         except exceptions.HTTPError as error:
-            return Lost(str(error))
+            # Any other fault of TLS may come with the answer, when the request was done.
+            return NotSent(str(error)) if _is_untrusted(error) else Lost(str(error))
+
+
+def _is_untrusted(error: Exception) -> bool:
+    """Whether the node's certificate was not taken, so that it was told nothing."""
+    import ssl  # noqa: PLC0415
+
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args)
 
 
 def _answer(opened: urllib3.BaseHTTPResponse) -> Reply:

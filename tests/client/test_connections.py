@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -55,7 +56,7 @@ class Listener:
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
 
     def run(self) -> None:
-        """Answer so many requests of each connection; close it at the next one."""
+        """Answer so many requests of each connection; close it at the next one, over TLS with an odd word."""
         while True:
             try:
                 connection, _ = self._socket.accept()
@@ -85,6 +86,8 @@ class Listener:
                 self.heads.append(head)
                 if number < self._answers:
                     connection.sendall(ADDED)
+                elif self._tls is not None:
+                    os.write(connection.fileno(), b"no record of TLS")
 
     def close(self) -> None:
         """Listen no more."""
@@ -112,6 +115,19 @@ def test_a_kept_connection_that_breaks_under_a_request_is_not_tried_again_by_its
         with pytest.raises(OutcomeUnknown):
             add_two(listener.address, keys=False)
         assert len(listener.heads) == 2
+
+
+@both
+def test_tls_that_breaks_in_the_answer_does_not_mean_that_nothing_was_done(add_two: AddTwo, tmp_path: Path) -> None:
+    """The request had arrived by then."""
+    authority = Authority(tmp_path, "ca")
+    files = authority.given_files("127.0.0.1")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(files.cert, files.key)
+    with listening(answers=0, tls=tls) as listener:
+        with pytest.raises(OutcomeUnknown):
+            add_two(f"https://{listener.address}", ca_file=str(authority.path), keys=False)
+        assert len(listener.heads) == 1
 
 
 @both
