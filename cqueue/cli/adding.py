@@ -41,15 +41,23 @@ _STDIN: Final = "-"
 @click.option("--tag", "tags", multiple=True, metavar="NAME:VALUE", callback=tags, help="A tag; more than one may be.")
 @click.option("--idempotency-key", metavar="KEY", help="Sent again under the same key it is not done again.")
 @click.option("--file", metavar="FILE", help="Add the jobs in FILE (- for stdin), one JSON object a line.")
-@click.option("--state", metavar="FILE", help="Where --file keeps how far it is; FILE.state where nothing is said.")
+@click.option(
+    "--state", metavar="FILE", help="Where --file keeps how far it is; else FILE.state, and nowhere for stdin."
+)
+@click.option(
+    "--in-doubt",
+    type=click.Choice(["add", "skip"]),
+    help="What to do with lines that were sent more than ten minutes ago, and nobody knows whether they were added.",
+)
 @nodes_option
 @json_option
-def enqueue(
+def enqueue(  # noqa: PLR0917 - click passes them by name
     payloads: tuple[str, ...],
     at: At,
     idempotency_key: str | None,
     file: str | None,
     state: str | None,
+    in_doubt: str | None,
     *,
     text: bool,
     as_json: bool,
@@ -73,10 +81,10 @@ def enqueue(
         from cqueue.cli import filing  # noqa: PLC0415 - only this command loads it
 
         where = None if state is None and file == _STDIN else Path(state or f"{file}.state")
-        filing.enqueue(at, file, where, said, as_json=as_json)
+        filing.enqueue(at, file, where, said, in_doubt, as_json=as_json)
         return
-    if state is not None:
-        raise click.UsageError("--state goes with --file")
+    if state is not None or in_doubt is not None:
+        raise click.UsageError("--state and --in-doubt go with --file")
     _enqueue(at, [_payload(payload, text=text) for payload in payloads], said, idempotency_key, as_json=as_json)
 
 
