@@ -75,7 +75,8 @@ def test_the_unit_starts_a_command_that_there_is() -> None:
     (start,) = given_directives()["ExecStart"]
     program, verb, *arguments = shlex.split(start)
     assert isinstance(main, click.Group)
-    command = main.commands[verb]
+    command = main.get_command(click.Context(main), verb)
+    assert command is not None
     assert program.endswith("/cqueue")
     assert {argument for argument in arguments if argument.startswith("-")} <= {
         option for parameter in command.params for option in parameter.opts
