@@ -137,4 +137,4 @@ def test_what_nobody_expected_is_an_internal_error_in_the_log(own_web: Web) -> N
     assert (reply.status, reply.json["code"]) == (500, "internal")
     assert b"Traceback" not in reply.body
     assert b"msgspec" not in reply.body
-    eventually(lambda: "request_failed request_id=odd-one\nTraceback" in own_web.log)
+    eventually(lambda: "request_failed request_id=odd-one method=GET path=/jobs/1\nTraceback" in own_web.log)
