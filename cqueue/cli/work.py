@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import click
@@ -96,6 +97,10 @@ def work(  # noqa: PLR0917 - click passes them by name
     worker.job(*types)(program.run)
     try:
         worker.run(until_empty=until_empty)
+    except SystemExit as second_signal:
+        # At once: threads that still read what programs say must not be waited for, nor disturb the end.
+        program.kill()
+        os._exit(int(second_signal.code or 0))
     except CqueueError as error:
         raise Unusable(error.detail) from error
     except OSError as error:

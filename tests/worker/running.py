@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from cqueue import Worker
+from tests import support
 
 END_S = 60
+
+T = TypeVar("T")
+
+
+def eventually(predicate: Callable[[], T], *, ignoring: type[Exception] | tuple[type[Exception], ...] = ()) -> T:
+    """As `tests.support.eventually`, with patience for processes that start on a busy machine."""
+    return support.eventually(predicate, within_s=END_S, ignoring=ignoring)
 
 
 @contextmanager

@@ -35,7 +35,8 @@ def done(q: LocalQueue, handler: Callable[[Job, Context], Any], **options: Any) 
     """One job, after its handler has run once."""
     worker = Worker(q.address)
     worker.job("mine")(handler)
-    added = q.enqueue(1, type="mine", **options)
+    # What comes back is not to run again meanwhile, however slow the machine is.
+    added = q.enqueue(1, type="mine", **{"backoff": {"seconds": 3600}, **options})
     worker.run(until_empty=True)
     return q.get(added.id)
 
@@ -86,7 +87,7 @@ def test_nothing_that_a_handler_raises_ends_the_worker(q: LocalQueue, error: Bas
     worker = Worker(q.address)
     worker.job("bad")(awaited if is_async else raises(error))
     worker.job("good")(lambda _job, _context: "done")
-    bad, good = q.enqueue_many([{"type": "bad"}, {"type": "good"}])
+    bad, good = q.enqueue_many([{"type": "bad", "backoff": {"seconds": 3600}}, {"type": "good"}])
     worker.run(until_empty=True)
     assert q.get(bad.id).errors[0].event == "retry"
     assert q.get(good.id).result == "done"

@@ -12,8 +12,7 @@ import pytest
 from cqueue import Cancelled, Context, Worker
 from cqueue.client.results import Event, Job
 from cqueue.testing import LocalQueue
-from tests.support import eventually
-from tests.worker.running import running
+from tests.worker.running import eventually, running
 
 LEASE_S = 3
 """The shortest that a busy machine keeps."""

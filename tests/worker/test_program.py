@@ -15,10 +15,10 @@ from cqueue.worker import program
 from cqueue.worker.endings import ERROR_CHARS_MAX
 from tests.cluster.fixtures import StartCommand
 from tests.cluster.harness import CQUEUE, Command, environment
-from tests.support import eventually
+from tests.worker.running import eventually
 
 LEASE_S = "3"
-END_S = 60
+END_S = 100
 ENDS: list[tuple[str, str, str | None, object]] = [
     ("cat", "CONCLUDED", None, {"to": "ada"}),
     ("true", "CONCLUDED", None, None),
@@ -53,7 +53,7 @@ def run(q: LocalQueue, arguments: Sequence[str]) -> subprocess.CompletedProcess[
 @pytest.mark.parametrize(("script", "status", "error", "result"), ENDS)
 def test_the_exit_code_decides(q: LocalQueue, script: str, status: str, error: str | None, result: object) -> None:
     """And stdout is the result, stderr the error."""
-    added = q.enqueue({"to": "ada"}, type="mail")
+    added = q.enqueue({"to": "ada"}, type="mail", backoff={"seconds": 3600})
     done = work(q, script, "--type", "mail")
     assert done.returncode == 0, done.stderr
     job = q.get(added.id)

@@ -14,8 +14,7 @@ from cqueue.client.results import Job
 from cqueue.testing import LocalQueue
 from tests.cluster.fixtures import StartCommand
 from tests.cluster.harness import Command
-from tests.support import eventually
-from tests.worker.running import running
+from tests.worker.running import eventually, running
 
 
 def start(start_command: StartCommand, name: str, q: LocalQueue) -> Command:
@@ -128,7 +127,7 @@ def test_processes_share_the_work_and_are_started_again(q: LocalQueue, start_com
     """One that is killed in the middle of a job is replaced; the job comes back when its lease ends."""
     worker = start(start_command, "several", q)
     crashed = q.enqueue(type="crash")
-    eventually(lambda: q.get(crashed.id).result == "survived", within_s=60)
+    eventually(lambda: q.get(crashed.id).result == "survived")
     eventually(lambda: len(worker.processes()) == 3)
     pids = set()
 
@@ -137,7 +136,7 @@ def test_processes_share_the_work_and_are_started_again(q: LocalQueue, start_com
         pids.add(q.wait(added.id, 30).result)
         return len(pids) == 2
 
-    eventually(both, within_s=60)
+    eventually(both)
     assert pids == {process.pid for process in worker.processes()} - {worker.pid}
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 0
