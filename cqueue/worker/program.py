@@ -14,6 +14,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ RESULT_BYTES_MAX: Final = 524_288
 KILL_AFTER_S_DEFAULT: Final = 5.0
 KILL_AFTER_S_MAX: Final = 9.0
 """Less than a worker that stops waits for its handlers."""
+START_S_MAX: Final = 5.0
+"""For a program to be started, before all are killed."""
 _PIECE_BYTES: Final = 65_536
 _TAIL_CHARS: Final = ERROR_CHARS_MAX - 96
 _TAIL_BYTES: Final = 4 * _TAIL_CHARS
@@ -50,6 +53,8 @@ class Program:
     def __init__(self, command: Sequence[str], kill_after_s: float, variables: Mapping[str, str]) -> None:
         self._command, self._kill_after_s, self._variables = command, kill_after_s, variables
         self._living: set[int] = set()
+        self._starting = 0
+        self._changed = threading.Condition()
 
     async def run(self, job: Job, _context: Context) -> Any:
         """The handler.
@@ -58,15 +63,7 @@ class Program:
             Dead, Retry: the program said so, or ended in another way than well.
             OSError: it could not be started.
         """
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=os.environ | self._variables | variables_of(job),
-            start_new_session=True,
-        )
-        self._living.add(process.pid)
+        process = await self._start(job)
         try:
             output, complaint = await _converse(process, msgspec.json.encode(job.payload))
         except asyncio.CancelledError:
@@ -80,8 +77,30 @@ class Program:
             self._living.discard(process.pid)
         return _result_of(await process.wait(), output, complaint)
 
+    async def _start(self, job: Job) -> Process:
+        # It may run for a while before it is known here by its number: whoever kills waits for that.
+        with self._changed:
+            self._starting += 1
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                env=os.environ | self._variables | variables_of(job),
+                start_new_session=True,
+            )
+            self._living.add(process.pid)
+        finally:
+            with self._changed:
+                self._starting -= 1
+                self._changed.notify_all()
+        return process
+
     def kill(self) -> None:
         """End all that still run, at once."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._starting, START_S_MAX)
         for pid in list(self._living):
             _signal(pid, signal.SIGKILL)
 
