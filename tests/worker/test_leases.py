@@ -141,7 +141,7 @@ def test_progress_hears_of_a_cancel_at_once(q: LocalQueue) -> None:
 def test_a_job_that_was_cancelled_before_it_began_does_not_begin(q: LocalQueue) -> None:
     """It waits in the worker, and is given back."""
     go, ran = threading.Event(), []
-    worker = Worker(q.address, lease_seconds=LEASE_S, concurrency=1)
+    worker = Worker(q.address, lease_seconds=LEASE_S, concurrency=1, prefetch=1)
 
     @worker.job()
     def handler(job: Job, _context: Context) -> None:
