@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.fixtures import StartCluster, StartNode
+from tests.support import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -35,6 +36,20 @@ def test_those_who_wait_are_served_in_the_order_they_came(start_node: StartNode)
     ids = node.call("PUT", "/jobs/enqueue", [{"payload": number} for number in range(5)]).body["ids"]
 
     assert [consumer.answer().body["id"] for consumer in consumers] == ids
+
+
+def test_a_node_tells_how_many_consumers_wait(start_node: StartNode) -> None:
+    """Those it holds, until each of them has a job."""
+    node = start_node()
+    consumers = [node.send("POST", "/jobs/dequeue", {"wait": LONG_S}) for _ in range(3)]
+    eventually(lambda: node.status()["consumers_waiting"] == 3)
+
+    node.call("PUT", "/jobs/enqueue", [{}] * 2)
+    eventually(lambda: sum(consumer.is_answered() for consumer in consumers) == 2)
+    assert node.status()["consumers_waiting"] == 1
+    node.call("PUT", "/jobs/enqueue")
+    assert {consumer.answer().status for consumer in consumers} == {200}
+    assert node.status()["consumers_waiting"] == 0
 
 
 def test_a_job_whose_lease_runs_out_goes_to_one_who_waits(start_node: StartNode) -> None:

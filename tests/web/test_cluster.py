@@ -29,6 +29,7 @@ def test_cluster_shows_the_node_and_its_members(web: Web) -> None:
         "level": 1,
         "level_max": 1,
         "change": None,
+        "consumers_waiting": 0,
     }
 
 
