@@ -45,6 +45,7 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
         "stats": "looking:stats",
         "events": "looking:events",
         "queues": "queueing:queues",
+        "top": "top:top",
     },
     "Intervene": {
         "cancel": "sweeping:cancel",
@@ -54,7 +55,9 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
         "resume": "queueing:resume",
     },
     "More": {
+        "bench": "benching:bench",
         "simulate": "simulating:simulate",
+        "completion": "completion:completion",
     },
 }
 """Where each command is, below headings of the help."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from cqueue.cli.command import Command
+from cqueue.cli.completion import QUEUE
 from cqueue.cli.options import At, json_option, nodes_option
 from cqueue.cli.which import tags
 
@@ -27,7 +28,7 @@ _STDIN: Final = "-"
 )
 @click.argument("payloads", nargs=-1, metavar="[PAYLOAD]...")
 @click.option("--text", is_flag=True, help="PAYLOADs are texts, not JSON.")
-@click.option("--queue", metavar="NAME", help="The queue; default where nothing is said.")
+@click.option("--queue", type=QUEUE, metavar="NAME", help="The queue; default where nothing is said.")
 @click.option("--type", metavar="TYPE", help="The type; NOT_TIME_CRITICAL where nothing is said.")
 @click.option("--priority", type=int, metavar="N", help="0 to 1000, 0 is served first; as the queue says for the type.")
 @click.option("--delay-seconds", type=float, metavar="SECONDS", help="Not before so many seconds from now.")

@@ -32,7 +32,7 @@ _HINTS: Final = (
 
 
 @contextmanager
-def asking(at: At, *, consumer: str | None = None) -> Iterator[Client]:
+def asking(at: At, *, consumer: str | None = None, keys: bool = True) -> Iterator[Client]:
     """A client of these nodes; errors leave with a hint.
 
     Raises:
@@ -52,6 +52,7 @@ def asking(at: At, *, consumer: str | None = None) -> Iterator[Client]:
             key_file=at.key,
             consumer=consumer,
             timeout_s=at.retry_s,
+            keys=keys,
         )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--node") from error

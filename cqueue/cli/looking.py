@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from cqueue.cli.command import COMMON, Command
+from cqueue.cli.completion import QUEUE
 from cqueue.cli.options import At, json_option, nodes_option
 from cqueue.cli.which import STATUSES, filter_options, ids_argument, status_type
 
@@ -206,7 +207,7 @@ def stats(at: At, *, stale: bool, as_json: bool) -> None:
     ends=COMMON,
 )
 @click.option("--after", metavar="PLACE", help="Go on after this event; 0.0: with the oldest that is kept.")
-@click.option("--queue", metavar="NAME", help="Of this queue.")
+@click.option("--queue", type=QUEUE, metavar="NAME", help="Of this queue.")
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Of jobs of this type; of any of several.")
 @click.option("--status", multiple=True, type=status_type, metavar="STATUS", help="To this status; to any of several.")
 @click.option("--job", type=int, metavar="ID", help="Of this job.")

@@ -6,7 +6,7 @@ What is not said by an option is said by a variable; what that does not say, by 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -119,22 +119,28 @@ def nodes_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _with_options(command: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
     @wraps(command)
-    def with_node(
-        *,
-        urls: str,
-        token_file: str | None,
-        ca: str | None,
-        cert: str | None,
-        key: str | None,
-        retry_s: float = RETRY_S_DEFAULT,
-        **others: Any,
-    ) -> Any:
-        named = tuple(url.strip() for url in urls.split(",") if url.strip())
-        return command(at=At(named, _token(token_file), ca, cert, key, retry_s), **others)
+    def with_node(**told: Any) -> Any:
+        at = at_of(told)
+        return command(at=at, **{name: value for name, value in told.items() if name not in _TOLD})
 
     for option in reversed(options):
         with_node = option(with_node)
     return with_node
+
+
+_TOLD: Final = frozenset({"urls", "token_file", "ca", "cert", "key", "retry_s"})
+
+
+def at_of(told: Mapping[str, Any]) -> At:
+    """Where nodes are, by the values of the options for nodes.
+
+    Raises:
+        click.BadParameter: there is no token where one should be.
+    """
+    urls = told.get("urls") or os.environ.get(NODE_VARIABLE) or _from_file("node", NODE_DEFAULT)()
+    named = tuple(url.strip() for url in urls.split(",") if url.strip())
+    paths = (told.get("ca"), told.get("cert"), told.get("key"))
+    return At(named, _token(told.get("token_file")), *paths, told.get("retry_s") or RETRY_S_DEFAULT)
 
 
 def _token(file: str | None) -> str | None:

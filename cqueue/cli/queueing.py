@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cqueue.cli.command import Command
+from cqueue.cli.completion import QUEUE
 from cqueue.cli.looking import stale_option
 from cqueue.cli.options import At, json_option, nodes_option
 
@@ -45,7 +46,7 @@ def _age(queue: Queue) -> timedelta | None:
         ("cqueue queues mail --json | jq .settings", "the settings of one"),
     ],
 )
-@click.argument("names", nargs=-1, metavar="[QUEUE]...")
+@click.argument("names", nargs=-1, type=QUEUE, metavar="[QUEUE]...")
 @stale_option
 @nodes_option
 @json_option
@@ -118,7 +119,7 @@ def _each(at: At, names: tuple[str, ...], make: Callable[[str], Any], *, as_json
 
 
 @click.command(cls=Command, examples=[("cqueue pause mail", "nobody is handed a job of it; all else goes on")])
-@click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
+@click.argument("names", nargs=-1, type=QUEUE, required=True, metavar="QUEUE...")
 @nodes_option
 @json_option
 def pause(at: At, names: tuple[str, ...], *, as_json: bool) -> None:
@@ -129,7 +130,7 @@ def pause(at: At, names: tuple[str, ...], *, as_json: bool) -> None:
 
 
 @click.command(cls=Command, examples=[("cqueue resume mail", "hand out its jobs again")])
-@click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
+@click.argument("names", nargs=-1, type=QUEUE, required=True, metavar="QUEUE...")
 @nodes_option
 @json_option
 def resume(at: At, names: tuple[str, ...], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from cqueue.cli import exits
 from cqueue.cli.command import COMMON, Command
+from cqueue.cli.completion import QUEUE
 from cqueue.cli.options import At, json_option, nodes_option
 from cqueue.cli.which import held_argument, in_parts, tag_option
 
@@ -32,7 +33,9 @@ WAIT_S_MAX: Final = 60
     ],
     ends=(*COMMON, exits.NOTHING),
 )
-@click.option("--queue", "queues", multiple=True, metavar="NAME", help="From this queue; from any of several.")
+@click.option(
+    "--queue", "queues", type=QUEUE, multiple=True, metavar="NAME", help="From this queue; from any of several."
+)
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this type; of any of several.")
 @tag_option
 @click.option("--count", type=int, metavar="N", help="Up to so many, 1,000 at most.")

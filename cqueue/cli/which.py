@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import click
 
+from cqueue.cli.completion import QUEUE
+
 STATUSES: Final = ("SCHEDULED", "QUEUED", "IN_PROGRESS", "CONCLUDED", "DEAD", "CANCELLED", "EXPIRED")
 AT_ONCE_MAX: Final = 10_000
 """Jobs in one request; docs/protocol.md#limits."""
@@ -68,7 +70,7 @@ tag_option = click.option(
 def filter_options(*, created_from: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options that say what jobs are, as its parameter `which`: a filter of docs/protocol.md."""
     options = [
-        click.option("--queue", metavar="NAME", help="In this queue."),
+        click.option("--queue", type=QUEUE, metavar="NAME", help="In this queue."),
         click.option(
             "--status", multiple=True, type=status_type, metavar="STATUS", help="In this status; one of several."
         ),
