@@ -56,7 +56,7 @@ class _Took(NamedTuple):
 def bench(at: At, seconds: float, batch: int, threads: int, payload_bytes: int, *, as_json: bool) -> None:
     """Enqueue, dequeue and conclude jobs for a while, and print rates and latencies.
 
-    The jobs are in a queue of their own, which is purged at the end and thereby gone. Whatever else the nodes do counts.
+    The jobs are in a queue of their own, which is gone at the end. Whatever else the nodes do counts, too.
     """
     from cqueue.cli import printing  # noqa: PLC0415
     from cqueue.cli.calling import asking  # noqa: PLC0415 - a process that serves must not load it
