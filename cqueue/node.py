@@ -22,13 +22,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from cqueue import logs
 from cqueue.config import EXIT_CONFIG, Settings
 from cqueue.errors import Unusable
 from cqueue.processes import fork
 from cqueue.web.auth.access import Access
+
+if TYPE_CHECKING:
+    from cqueue.replication.clock import Clock
 
 log = logs.of(__name__)
 
@@ -45,12 +48,13 @@ _BACKLOG: Final = 2048
 _LOOK_S: Final = 0.1
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> int:
+def serve(settings: Settings, announce: Callable[[str], None], clock: Clock | None = None) -> int:
     """Run a node until it is told to stop; returns the exit code.
 
     Args:
         settings: the node's settings.
         announce: called once with the address in use when the node takes requests.
+        clock: what its replica goes by; None: the machine's.
 
     Raises:
         Unusable: the node cannot start; the sentence says why.
@@ -68,7 +72,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         inbox, inbox_path = _listen_for_workers()
         with inbox:
             ready, started = os.pipe()
-            replica = fork(lambda: _run_replica(settings, listener, inbox, started), ignore_interrupt=True)
+            replica = fork(lambda: _run_replica(settings, listener, inbox, started, clock), ignore_interrupt=True)
             os.close(started)
         web = fork(lambda: _run_web(settings, access, listener, inbox_path), ignore_interrupt=True)
         children = {replica: "replica", web: "web"}
@@ -188,11 +192,13 @@ def _reap() -> list[tuple[int, int]]:
         ended.append((pid, code if code >= 0 else 128 - code))
 
 
-def _run_replica(settings: Settings, listener: socket.socket, inbox: socket.socket, started: int) -> int:
+def _run_replica(
+    settings: Settings, listener: socket.socket, inbox: socket.socket, started: int, clock: Clock | None
+) -> int:
     from cqueue.replication import loop  # noqa: PLC0415 - the web process and the supervisor must not load it
 
     listener.close()
-    loop.run(settings, inbox, lambda: os.write(started, b"."))
+    loop.run(settings, inbox, lambda: os.write(started, b"."), clock)
     return 0
 
 

@@ -1,7 +1,8 @@
 """`cqueue dev`: a cluster on this machine, in one terminal.
 
 Each node is a whole `cqueue serve` in a child process; its lines come out in its colour. A node
-that is killed is started again. There is one loop and no thread: pipes and signals wake it.
+that is killed is started again. Beside them a demo adds jobs and does them, and its counts stay on the
+last line. There is one loop and no thread: pipes, signals and orders for the clock wake it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import click
 
 from cqueue import node
+from cqueue.cli.developing import PORT_DEFAULT
+from cqueue.cli.time_travel import Control, SharedClock
 from cqueue.config import Settings, load
 from cqueue.errors import Unusable
 from cqueue.processes import fork
@@ -57,10 +61,9 @@ class _Node:
     settings: Settings
     pid: int = 0
     restart_at_s: float | None = 0.0
-    unfinished: bytes = field(default=b"")
 
 
-def run(port: int, count: int, log_level: str) -> int:
+def run(port: int, count: int, log_level: str, *, with_demo: bool) -> int:
     """Run `count` nodes on `port` and the ports after it until Ctrl-C; returns the exit code.
 
     Raises:
@@ -72,7 +75,7 @@ def run(port: int, count: int, log_level: str) -> int:
     ]
     for each in nodes:
         node.bind(each.settings).close()
-    return _Terminal(nodes, log_level).run()
+    return _Terminal(nodes, log_level, with_demo=with_demo).run()
 
 
 def _settings(port: int, count: int, log_level: str) -> list[Settings]:
@@ -117,14 +120,30 @@ def _raft_port(wanted: int) -> int:
 class _Terminal:
     """Starts the nodes, shows what they say, starts them again, ends them."""
 
-    def __init__(self, nodes: list[_Node], log_level: str) -> None:
+    def __init__(self, nodes: list[_Node], log_level: str, *, with_demo: bool) -> None:
+        self._with_demo = with_demo
+        self._demo = 0
+        self._counts = ""
+        self._is_seen = sys.stderr.isatty()
+        self._addresses = [f"127.0.0.1:{each.settings.port}" for each in nodes]
+        self._clock = SharedClock()
+        self._leader: _Node | None = None
         self._nodes = nodes
         self._log_level = _LEVELS.index(log_level.upper())
         self._selector = selectors.DefaultSelector()
         self._stopping = 0
         self._announced = 0
+        self._is_welcomed = False
 
     def run(self) -> int:
+        control = Control(self._nodes[0].settings.port, self._clock, self._addresses)
+        self._selector.register(control, selectors.EVENT_READ, control.take)
+        try:
+            return self._run()
+        finally:
+            control.close()
+
+    def _run(self) -> int:
         signals, writer = socket.socketpair()
         for end in (signals, writer):
             end.setblocking(False)
@@ -137,7 +156,8 @@ class _Terminal:
             self._reap()
             if self._stopping and stop_at_s == float("inf"):
                 stop_at_s = time.monotonic() + STOP_S_MAX
-                click.echo("stopping …", err=True)
+                self._echo("stopping …")
+                self._end_demo()
                 self._kill(signal.SIGTERM)
             if self._stopping > 1 or time.monotonic() > stop_at_s:
                 self._kill(signal.SIGKILL)
@@ -157,51 +177,82 @@ class _Terminal:
             if each.restart_at_s is not None and each.restart_at_s <= time.monotonic():
                 each.restart_at_s = None
                 reader, writer = os.pipe()
-                each.pid = fork(_served(each.settings, writer))
+                each.pid = fork(_served(each.settings, writer, self._clock))
                 os.close(writer)
-                os.set_blocking(reader, False)
-                self._selector.register(reader, selectors.EVENT_READ, self._shower(each, reader))
+                self._read_lines(reader, partial(self._pass_on, each))
 
-    def _shower(self, each: _Node, reader: int) -> Callable[[], None]:
+    def _read_lines(self, reader: int, take: Callable[[str], None]) -> None:
+        """Have each line that comes through a pipe taken."""
+        rest = b""
+
         def show() -> None:
+            nonlocal rest
             data = os.read(reader, 65536)
-            *lines, each.unfinished = (each.unfinished + data).split(b"\n")
+            *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                self._pass_on(each, line.decode(errors="replace"))
+                take(line.decode(errors="replace"))
             if not data:
                 self._selector.unregister(reader)
                 os.close(reader)
 
-        return show
+        os.set_blocking(reader, False)
+        self._selector.register(reader, selectors.EVENT_READ, show)
 
     def _pass_on(self, each: _Node, line: str) -> None:
         """Show a node's line if it is severe enough, and in any case who leads."""
         elected = _ELECTED.search(line)
         level = _LEVEL.match(line)
         if elected:
-            self._say(each, f"is the leader now, term {elected[1]}")
+            self._leader = each
+            self._say(each, f"is the leader now, term {elected[1]}; kill -9 {each.pid} kills it")
         elif level is None or _LEVELS.index(level[1]) >= self._log_level:
             self._say(each, line)
 
     def _say(self, each: _Node, line: str) -> None:
-        click.echo(click.style(f"{each.name} │ ", fg=each.colour) + line, err=True)
-        if line.startswith("serving "):
-            self._announced += 1
-            if self._announced == len(self._nodes):
-                self._welcome()
+        self._echo(click.style(f"{each.name} │ ", fg=each.colour) + line)
+        self._announced += line.startswith("serving ")
+        if not self._is_welcomed and self._leader is not None and self._announced >= len(self._nodes):
+            self._is_welcomed = True
+            self._welcome(self._leader)
 
-    def _welcome(self) -> None:
+    def _echo(self, line: str) -> None:
+        """A line above the counts, which stay the last on a terminal."""
+        if self._is_seen and self._counts:
+            click.echo(f"\r\x1b[K{line}\n{self._counts}", err=True, nl=False)
+        else:
+            click.echo(line, err=True)
+
+    def _count(self, counts: str) -> None:
+        self._counts = click.style("demo │ ", bold=True) + counts
+        click.echo(f"\r\x1b[K{self._counts}" if self._is_seen else self._counts, err=True, nl=not self._is_seen)
+
+    def _welcome(self, leader: _Node) -> None:
         first = self._nodes[0].settings.port
-        click.echo(
+        port = "" if first == PORT_DEFAULT else f" --port {first}"
+        self._echo(
             f"\n{len(self._nodes)} nodes, one queue. Any node takes any call:\n"
             f"  curl -X PUT localhost:{first}/jobs/enqueue\n"
             f"  curl -X POST localhost:{first + len(self._nodes) - 1}/jobs/dequeue\n"
-            f"  curl localhost:{first}/cluster\n"
-            "Kill the leader (kill -9 its pid above): the others go on, and it comes back. Ctrl-C ends all.\n",
-            err=True,
+            "Try this in another terminal, and watch that nothing is lost:\n"
+            f"  kill -9 {leader.pid}    # the leader, {leader.name}: the others go on, and it comes back\n"
+            f"  cqueue top --node localhost:{first}\n"
+            f"  cqueue dev clock +7d{port}    # a week later\n"
+            "Ctrl-C ends all.\n"
         )
+        if self._with_demo:
+            reader, writer = os.pipe()
+            self._demo = fork(_demonstrated(self._addresses, writer), ignore_interrupt=True)
+            os.close(writer)
+            self._read_lines(reader, self._count)
+
+    def _end_demo(self) -> None:
+        if self._demo:
+            with suppress(ProcessLookupError):
+                os.kill(self._demo, signal.SIGKILL)
 
     def _reap(self) -> None:
+        if self._demo and os.waitpid(self._demo, os.WNOHANG)[0]:
+            self._demo = 0
         for each in self._nodes:
             if each.pid and os.waitpid(each.pid, os.WNOHANG)[0]:
                 each.pid = 0
@@ -215,11 +266,26 @@ class _Terminal:
                 os.kill(each.pid, number)
 
 
-def _served(settings: Settings, output: int) -> Callable[[], int]:
+def _demonstrated(addresses: list[str], output: int) -> Callable[[], int]:
+    def demonstrate() -> int:
+        from cqueue.cli import demo  # noqa: PLC0415 - its HTTP client must not be in a process that serves
+
+        os.dup2(output, 1)
+        signal.set_wakeup_fd(-1)
+        return demo.run(addresses)
+
+    return demonstrate
+
+
+def _served(settings: Settings, output: int, clock: SharedClock) -> Callable[[], int]:
     def serve() -> int:
         os.dup2(output, 1)
         os.dup2(output, 2)
         signal.set_wakeup_fd(-1)
-        return node.serve(settings, lambda url: print(f"serving {url} pid {os.getpid()}", file=sys.stderr, flush=True))  # noqa: T201
+        return node.serve(
+            settings,
+            lambda url: print(f"serving {url} pid {os.getpid()}", file=sys.stderr, flush=True),  # noqa: T201
+            clock,
+        )
 
     return serve

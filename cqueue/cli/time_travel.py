@@ -1,6 +1,6 @@
-"""The clock of a `cqueue dev` cluster: ahead of the machine's by as much as it was told. No other node has such a clock.
+"""The clock of a `cqueue dev` cluster: ahead of the machine's by as much as it was told. No other node has one.
 
-The nodes are forks of one process and share four words of memory with it; a unix socket takes the order to move
+The nodes are forks of one process and share a word of memory with it; a unix socket takes the order to move
 on. Time is stamped into the log by the leader, who takes the wall time when it is elected (ADR 3): so the
 order is followed by a hand-over, and the timers, which only count differences, are left alone.
 """
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from cqueue.errors import Unavailable, Unusable
 from cqueue.replication.clock import SystemClock
@@ -31,8 +30,8 @@ _BYTES_MAX: Final = 4_096
 _ANSWER_S_MAX: Final = 5.0
 
 
-class Moved(Struct):
-    """The answer to an order. ahead_s: how far the clock is ahead then; nodes: their addresses; error: "" if it moved."""
+class Moved(msgspec.Struct):
+    """The answer to an order. ahead_s: how far it is ahead then; nodes: their addresses; error: "" if it moved."""
 
     ahead_s: int
     nodes: list[str]
@@ -118,7 +117,9 @@ def order(port: int, seconds: int) -> Moved:
             connection.sendall(str(seconds).encode())
             moved = msgspec.json.decode(connection.recv(_BYTES_MAX), type=Moved)
     except OSError as error:
-        raise Unavailable(f"no `cqueue dev` of yours runs on port {port}; --port names that of its first node") from error
+        raise Unavailable(
+            f"no `cqueue dev` of yours runs on port {port}; --port names that of its first node"
+        ) from error
     if moved.error:
         raise Unusable(moved.error)
     return moved

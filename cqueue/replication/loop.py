@@ -54,19 +54,22 @@ ROUND_S_LONG: Final = 0.1
 """Such a round is worth a warning: with the default settings a heartbeat is late."""
 
 
-def run(settings: Settings, listener: socket.socket, on_started: Callable[[], object]) -> None:
+def run(
+    settings: Settings, listener: socket.socket, on_started: Callable[[], object], clock: Clock | None = None
+) -> None:
     """Be the node's replica until SIGUSR1.
 
     Args:
         settings: the node's settings.
         listener: the listening unix socket the web workers come to.
         on_started: called once when workers are answered.
+        clock: what it goes by; None: the machine's.
 
     Raises:
         Unusable: the node cannot start or go on; the sentence says why.
     """
     stop = _StopSignal()
-    clock = SystemClock()
+    clock = clock or SystemClock()
     with _reading():
         consensus, replica, inbox = prepare(settings, listener, clock)
     stop.wake(consensus._poller)

@@ -9,7 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from cqueue import Client as Caller
+from cqueue.cli import exits, time_travel
 from cqueue.cli.terminal import RAFT_PORTS_ABOVE
+from tests.cli.running import run
 from tests.cluster.client import Client, NotSent, Unreachable
 from tests.cluster.fixtures import StartCommand
 from tests.cluster.harness import CQUEUE, HOST, START_S, Command, Ports
@@ -45,7 +48,7 @@ class Dev:
 def dev(start_command: StartCommand, ports: Ports, cleanup: ExitStack) -> Dev:
     """A cluster in one terminal that is ready."""
     port = ports.reserve_row(COUNT, RAFT_PORTS_ABOVE)
-    running = Dev(start_command([*CQUEUE, "dev", "--nodes", str(COUNT), "--port", str(port)]), port)
+    running = Dev(start_command([*CQUEUE, "dev", "--nodes", str(COUNT), "--no-demo", "--port", str(port)]), port)
     for client in running.clients:
         cleanup.callback(client.close)
     running.wait_ready()
@@ -97,6 +100,61 @@ def test_a_killed_terminal_leaves_nobody_behind(dev: Dev) -> None:
     dev.command.kill()
 
     assert dev.command.processes() == []
+
+
+def test_a_week_passes_at_once(dev: Dev) -> None:
+    """What is due by then is, on every node, and time does not run backwards; no other node has such a clock."""
+    port = int(dev.command.arguments[-1])
+    with Caller(*(f"{HOST}:{port + position}" for position in range(COUNT))) as client:
+        added = client.enqueue(delay_seconds=6 * 86_400)
+        told = run("dev", "clock", "+6d1h", "--port", port, "--json")
+        assert (told.exit_code, told.values) == (exits.DONE, [{"ahead_seconds": 522_000}])
+        assert eventually(lambda: client.get(added.id).status == "QUEUED", within_s=START_S)
+
+    back = run("dev", "clock", "--port", port, "--", "-1h")
+    assert (back.exit_code, back.stderr) == (exits.REFUSED, "cqueue: time does not run backwards\n")
+    assert run("dev", "clock", "+3660d", "--port", port).exit_code == exits.REFUSED
+    assert run("dev", "clock", "+1h", "--port", port + 1).exit_code == exits.UNAVAILABLE
+
+
+def test_the_demo_loses_nothing_when_the_leader_is_killed(
+    start_command: StartCommand, ports: Ports, cleanup: ExitStack
+) -> None:
+    """By the very command that the terminal says; the counts go on."""
+    port = ports.reserve_row(COUNT, RAFT_PORTS_ABOVE)
+    running = start_command([*CQUEUE, "dev", "--port", str(port)])
+    eventually(lambda: counted(running) > 10, within_s=START_S)
+    (pid,) = re.findall(r"^  kill -9 (\d+) ", running.log, re.MULTILINE)
+
+    before = counted(running)
+    os.kill(int(pid), signal.SIGKILL)
+
+    eventually(lambda: counted(running) > before + 20, within_s=START_S)
+    assert running.log.rstrip().endswith(" 0 lost")
+    running.send_signal_to_group(signal.SIGINT)
+    assert running.wait() == 0
+    running.wait_gone()
+
+
+def counted(running: Command) -> int:
+    """How many jobs of the demo are done."""
+    found = re.findall(r" enqueued, ([\d,]+) done,", running.log)
+    return int(found[-1].replace(",", "")) if found else 0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("+7d", 604_800), ("1h30m", 5_400), ("-1h", -3_600), ("+0s", 0), ("+1d2h3m4s", 93_784)]
+)
+def test_a_time_is_read_with_its_units(text: str, seconds: int) -> None:
+    """Seconds, minutes, hours, days."""
+    assert time_travel.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "7", "+7", "7w", "+-7d", "1.5h"])
+def test_what_is_no_time_is_wrong_usage(text: str) -> None:
+    """It says what would be."""
+    said = run("dev", "clock", "--", text)
+    assert (said.exit_code, "+7d" in said.stderr) == (exits.USAGE, True)
 
 
 def test_a_taken_port_is_one_line(dev: Dev, start_command: StartCommand) -> None:
