@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def test_every_example_is_a_call_that_the_command_takes(words: str) -> None:
     command = LEAVES[words]
     assert isinstance(command, Command)
     for line, _ in command.examples:
-        (own,) = [part for part in line.split(" | ") if part.startswith(words)]
+        (own,) = [part for part in re.split(r" [|>] ", line) if part.startswith(words)]
         arguments = shlex.split(own)[len(words.split()) :]
         if "-" not in arguments:
             command.make_context(words, arguments)
