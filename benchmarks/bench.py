@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 import cqueue
+from benchmarks import file as of_file
 from benchmarks import report, servers
 from benchmarks.load import WrongAnswer
 from benchmarks.results import Machine, Results, Row, judge
@@ -74,6 +75,7 @@ def main(
         slice_s=slice_s,
         repetitions=repetitions,
         leader_changed=leader_changed,
+        import_ratio=of_file.import_ratio(),
         rows=rows,
         bars=judge(rows),
     )

@@ -49,6 +49,8 @@ def what_of(row: Row) -> str:
         return f"lifecycle by {int(row.what.removeprefix('batch-')):,}"
     if row.what == "enqueue-leader":
         return "enqueue, at the leader"
+    if row.what == "file":
+        return "cqueue enqueue --file"
     if row.what == "stream":
         return "lifecycles over a WebSocket"
     if row.what == "worker":
@@ -87,6 +89,8 @@ def terminal(results: Results) -> str:
     if bare:
         parts.append(bare)
     parts += [f"warning: the leader of stage {stage!r} changed meanwhile" for stage in results.leader_changed]
+    if results.import_ratio is not None:
+        parts.append(f"import cqueue takes {figure(results.import_ratio)} times as long as import http.client (bar: 2)")
     parts.append("bars\n" + aligned(_bar_cells(results)))
     return "\n\n".join(parts)
 

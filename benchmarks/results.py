@@ -95,7 +95,11 @@ class Bar(Struct):
 
 
 class Results(Struct, kw_only=True):
-    """One run. leader_changed: stages whose leader was another at the end than at the beginning."""
+    """One run.
+
+    leader_changed: stages whose leader was another at the end than at the beginning. import_ratio: `import cqueue`
+    to `import http.client`; None: not measured.
+    """
 
     format: int = FORMAT
     version: str
@@ -103,6 +107,7 @@ class Results(Struct, kw_only=True):
     slice_s: float
     repetitions: int
     leader_changed: list[str]
+    import_ratio: float | None = None
     rows: list[Row]
     bars: list[Bar]
 
@@ -166,6 +171,13 @@ _RULES: Final = [
         "one node, one Worker whose handler does nothing: jobs per bare request",
         [key_of("one", "worker", 1)],
         1.7,
+        at_least=True,
+        value=_ratio,
+    ),
+    _Rule(
+        "one node, cqueue enqueue --file: jobs per bare request",
+        [key_of("one", "file", 1)],
+        20,
         at_least=True,
         value=_ratio,
     ),

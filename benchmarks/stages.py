@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Final
 
-from benchmarks import bare, load, servers, streaming, workers, workload
+from benchmarks import bare, file, load, servers, streaming, workers, workload
 from benchmarks.load import Address
 from benchmarks.results import Row, key_of
 from benchmarks.servers import Cpu, Server
@@ -28,6 +28,8 @@ BARE_CLIENTS_BATCHES: Final = 16
 """What batches are compared with: a bare route that is kept busy."""
 _PREPARED: Final = 2.5
 """Jobs prepared for a slice, in bare requests per slice; where they do not last, it ends early."""
+_LINES: Final = 25
+"""Lines of a file for a slice, in bare requests per slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def _groups(nodes: int) -> tuple[Group, ...]:
         cells = [Cell(f"batch-{batch}", clients, batch) for batch in BATCHES]
         groups.append(Group(BARE_CLIENTS_BATCHES, tuple(cells)))
     groups.append(Group(BARE_CLIENTS_BATCHES, (Cell("stream", 1, streaming.CREDIT), Cell("worker", 1))))
+    groups.append(Group(BARE_CLIENTS_BATCHES, (Cell("file", 1, file.PART_JOBS),)))
     return tuple(groups)
 
 
@@ -214,6 +217,9 @@ class Stand:
             if sample.jobs != books.queued:
                 raise load.WrongAnswer(f"{books.queued} jobs waited, the worker was given {sample.jobs}")
             books.concluded += sample.jobs
+        elif cell.what == "file":
+            sample = self._file(nodes[0], int(_LINES * self._bare_per_s * self._slice_s) + 1)
+            books.enqueued += sample.jobs
         elif cell.batch > 1:
             sample, _ = self._slice(nodes, cell.clients, workload.lifecycle(cell.batch), cell.requests)
             books.enqueued += sample.jobs
@@ -246,6 +252,13 @@ class Stand:
         server_cpu = servers.cpu_of(self._nodes) - before[0]
         self._on_slice()
         return Sample(found.jobs, found.rate_per_s, sorted(found.latencies_s[0]), server_cpu, found.cpu_s)
+
+    def _file(self, target: Server, jobs: int) -> Sample:
+        before = servers.cpu_of(self._nodes)
+        found = file.run(target.address, jobs)
+        server_cpu = servers.cpu_of(self._nodes) - before
+        self._on_slice()
+        return Sample(found.jobs, found.rate_per_s, found.latencies_s[0], server_cpu, found.cpu_s)
 
     def _slice(
         self, targets: list[Server], clients: int, scripts: load.Scripts, requests: int

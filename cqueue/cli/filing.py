@@ -213,12 +213,12 @@ def enqueue(
             error.detail += f"; {where_it_is}"
             raise
         run.finish()
+    seconds = time.monotonic() - began_s
     if as_json:
-        told = {"jobs": run.jobs, "duplicates": run.duplicates, "lines": run.state.line}
+        told = {"jobs": run.jobs, "duplicates": run.duplicates, "lines": run.state.line, "seconds": seconds}
         printing.line(printing.encoded(told))
     else:
         click.echo(run.jobs)
-    seconds = time.monotonic() - began_s
     more = f"; {run.duplicates:,} more were there under their unique keys" if run.duplicates else ""
     printing.words(f"{run.jobs:,} jobs added in {seconds:.1f} s, {run.jobs / seconds:,.0f} a second{more}")
 

@@ -66,6 +66,7 @@ def test_a_tiny_run_measures_one_node_and_three_and_writes_what_it_found(tmp_pat
         "three/batch-1000/4",
         "three/stream/1",
         "three/worker/1",
+        "one/file/1",
     ]
     arguments = [argument for text in chosen for argument in ("--only", text)]
     run = subprocess.run(
