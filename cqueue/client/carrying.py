@@ -13,7 +13,7 @@ it, and returns the call's result. Who drives it decides how: `Client` blocks, `
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from random import uniform
@@ -203,7 +203,7 @@ class Carrier:
             headers["Consumer-Id"] = consumer
         key = call.key
         if key is None and self._keys and call.again is Again.WITH_KEY:
-            key = secrets.token_hex(16)
+            key = os.urandom(16).hex()
         if key is not None:
             headers["Idempotency-Key"] = f'"{key}"'
         return headers, call.again is Again.FREELY or key is not None

@@ -84,6 +84,7 @@ def test_a_tiny_run_measures_one_node_and_three_and_writes_what_it_found(tmp_pat
         "one/dequeue/16",
         "one/conclude/16",
         "one/batch-100/2",
+        "one/file/1",
         "three/enqueue/1",
         "three/enqueue-leader/1",
         "three/batch-1000/4",
