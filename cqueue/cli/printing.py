@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 import msgspec
@@ -91,31 +91,48 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wide: str
         for row in rows:
             click.echo("\t".join(map(shown, row)))
         return
+    kept = [[_text(name, value) for name, value in zip(columns, row, strict=True)] for row in rows]
+    if kept:
+        _draw(columns, kept, wide)
+
+
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[Text]], wide: str) -> None:
     from rich.table import Table  # noqa: PLC0415
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    kept = list(rows)
-    for position, name in enumerate(columns):
-        right = bool(kept) and isinstance(kept[0][position], _RIGHT) and not isinstance(kept[0][position], bool)
-        drawn.add_column(
-            name,
-            justify="right" if right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if name == wide else _least(name, kept, position),
-        )
-    for row in kept:
-        drawn.add_row(*(_cell(value) for value in row))
-    if kept:
-        console().print(drawn)
+    target = console()
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for name, width, first in zip(columns, _widths(columns, rows, wide, target.width), rows[0], strict=True):
+        side: Literal["left", "right"] = "right" if first.justify == "right" else "left"
+        drawn.add_column(name, justify=side, no_wrap=True, overflow="ellipsis", width=width)
+    for row in rows:
+        drawn.add_row(*row)
+    target.print(drawn)
 
 
-def _least(name: str, rows: Sequence[Sequence[object]], position: int) -> int:
-    """How narrow a column may get: long names and types give way, figures and times do not."""
-    return min(max((len(shown(row[position])) for row in rows), default=0), _NARROW) if rows else len(name)
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[Text]], wide: str, width: int) -> list[int]:
+    """How wide each column is: the one called `wide` has what the others leave; long names give way to it."""
+    found = [max(len(name), *(row[i].cell_len for row in rows)) for i, name in enumerate(columns)]
+    widths = [each if name == wide else min(each, _WIDTH_MAX) for name, each in zip(columns, found, strict=True)]
+    if wide:
+        at = columns.index(wide)
+        left = width - _GAP * (len(columns) - 1) - sum(widths) + widths[at]
+        for i, name in enumerate(columns):
+            if left < _WIDE_MIN and name in _NAMES and i != at and widths[i] > _NARROW:
+                left += widths[i] - _NARROW
+                widths[i] = _NARROW
+        widths[at] = min(widths[at], max(left, _LEAST))
+    return widths
 
 
-_NARROW: Final = 11
+_GAP: Final = 2
+_WIDTH_MAX: Final = 26
+_WIDE_MIN: Final = 16
+_NARROW: Final = 8
+_LEAST: Final = 5
+_NAMES: Final = frozenset({"queue", "type", "consumer"})
+"""Columns that may be cut; figures, times and statuses may not."""
+_KEPT: Final = frozenset({"id", "token", "lease_token"})
+"""Figures that are there to be copied."""
 
 
 def record(pairs: Iterable[tuple[str, object]]) -> None:
@@ -130,7 +147,9 @@ def record(pairs: Iterable[tuple[str, object]]) -> None:
     drawn.add_column(style="bold", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in pairs:
-        drawn.add_row(name, _cell(value))
+        text = _text(name, value)
+        text.justify = "left"
+        drawn.add_row(name, text)
     console().print(drawn)
 
 
@@ -151,11 +170,12 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False)
 
 
-def _cell(value: object) -> Text:
+def _text(name: str, value: object) -> Text:
     from rich.text import Text  # noqa: PLC0415
 
-    text = shown(value)
-    return Text(text, style=COLOURS.get(text, ""))
+    text = str(value) if name in _KEPT and value is not None else shown(value)
+    is_figure = isinstance(value, _RIGHT) and not isinstance(value, bool)
+    return Text(text, style=COLOURS.get(text, ""), justify="right" if is_figure else "left")
 
 
 def aligned(values: Sequence[object], widths: Sequence[int]) -> Text:
