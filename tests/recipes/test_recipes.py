@@ -88,9 +88,10 @@ def test_every_recipe_is_run() -> None:
 def test_something_happens_every_hour(q: LocalQueue, start: Start) -> None:
     """Once, with two that would do it; and again an hour later."""
     program = program_of("cron", "python")
-    for _ in range(2):
-        start(sys.executable, "-c", program)
-    eventually(lambda: q.stats().total == 1, within_s=START_S)
+    for process in [start(sys.executable, "-c", program) for _ in range(2)]:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("the first is at ")
+    assert q.stats().total == 1
     for hour in (1, 2):
         q.advance(3_600)
         eventually(lambda hour=hour: q.stats().jobs["CONCLUDED"] == hour, within_s=START_S)
