@@ -14,9 +14,14 @@ FUZZ ?= 100000
 NODES ?= 3
 CHURN_SECONDS ?= 600
 FENCING_SECONDS ?= 300
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' cqueue/__init__.py)
+TAG ?= v$(VERSION)
+IMAGE ?= ghcr.io/cqueue/cqueue
+DOCS := $(VENV)/.docs
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run cluster test lint format types layers unit contract manual probe simulate docker browser screenshots faults fuzz churn fencing bench scale soak audit lock changelog clean
+.PHONY: help run cluster test lint format types layers unit contract manual probe simulate docker browser screenshots faults fuzz churn fencing bench scale soak audit lock changelog clean \
+	docs docs-serve tools package publish login image push-image github-release check-tag
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -105,12 +110,48 @@ lock: $(DEV) ## pin requirements/*.txt anew
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) --group docs -c requirements/dev.txt -o requirements/docs.txt
 
 changelog: $(DEV) ## write CHANGELOG.md from the commits
 	$(BIN)/git-cliff -o CHANGELOG.md
 
+docs: $(DOCS) ## build the documentation site into site/; a dead link fails it
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(DOCS) ## serve the documentation on localhost:8000, anew with each change
+	@exec $(BIN)/mkdocs serve
+
+tools: ## install what tests of deploy/ ask for beside Python: HAProxy (Debian or Ubuntu, with sudo)
+	sudo apt-get -q update
+	sudo apt-get -q install -y --no-install-recommends haproxy
+
+check-tag:
+	@test "$(TAG)" = "v$(VERSION)" || { echo "the tag is $(TAG), and cqueue/__init__.py says $(VERSION)" >&2; exit 1; }
+
+package: $(DEV) check-tag ## make the wheel and the source distribution in dist/
+	rm -rf dist
+	$(BIN)/uv build -q --build-constraint requirements/build.txt --require-hashes
+
+publish: $(DEV) ## put dist/ on PyPI; in a workflow that PyPI trusts, without a password
+	$(BIN)/uv publish --trusted-publishing automatic
+
+image: check-tag ## build the image for this machine
+	docker build -t $(IMAGE):$(VERSION) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+
+login:
+	@docker login $(firstword $(subst /, ,$(IMAGE))) --username "$(REGISTRY_USER)" --password-stdin
+
+push-image: check-tag ## build the image with its provenance and parts list, and put it into the registry
+	docker buildx inspect cqueue >/dev/null 2>&1 || docker buildx create --name cqueue --driver docker-container
+	docker buildx build --builder cqueue --push --provenance mode=max --sbom true \
+		-t $(IMAGE):$(VERSION) -t $(IMAGE):latest \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+
+github-release: $(DEV) check-tag
+	$(BIN)/git-cliff --latest --strip header | gh release create "$(TAG)" --verify-tag --title "$(TAG)" --notes-file -
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .coverage*
 
 $(READY): requirements/run.txt requirements/build.txt pyproject.toml
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -118,6 +159,10 @@ $(READY): requirements/run.txt requirements/build.txt pyproject.toml
 	@$(LOCKED) -r requirements/build.txt
 	@$(LOCKED) --no-build-isolation -r requirements/run.txt
 	@$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(DOCS): requirements/docs.txt $(READY)
+	@$(LOCKED) -r requirements/docs.txt
 	@touch $@
 
 $(DEV): requirements/dev.txt $(READY)

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from cqueue import config, node
+from cqueue import __version__, config, node
 from cqueue.web.auth.routes import OPEN, ROLES_OF
 
 ROOT: Final = Path(__file__).parents[2]
@@ -108,6 +108,12 @@ def test_the_overlay_builds_and_fits_the_schemas(release: str, tmp_path: Path) -
     assert claim["spec"]["storageClassName"] == "fast-local"
     secrets = {one["metadata"]["name"]: set(one["data"]) for one in built if one["kind"] == "Secret"}
     assert secrets == {"cqueue": {"cluster-secret", "tokens.toml"}, "cqueue-scraper": {"token"}}
+
+
+def test_the_image_is_that_of_this_version() -> None:
+    """The base names the version that the code says."""
+    (kustomization,) = [one for one in given_resources("base") if one["kind"] == "Kustomization"]
+    assert [image["newTag"] for image in kustomization["images"]] == [__version__]
 
 
 def test_git_takes_no_secret_of_the_overlay() -> None:
