@@ -116,7 +116,7 @@ changelog: $(DEV) ## write CHANGELOG.md from the commits
 	$(BIN)/git-cliff -o CHANGELOG.md
 
 docs: $(DOCS) ## build the documentation site into site/; a dead link fails it
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: $(DOCS) ## serve the documentation on localhost:8000, anew with each change
 	@exec $(BIN)/mkdocs serve
