@@ -54,7 +54,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
 def main(port: str) -> None:
     """Serve on 127.0.0.1 until SIGTERM."""
     settings = load({"port": port, "log_level": "warning"}, {})
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     listener: Any = node.bind(settings)
     Arbiter(_Application(settings, listener.fileno())).run()
 
