@@ -268,10 +268,10 @@ class State(Places):
         return queue
 
     def _refill(self, queue: Queue) -> None:
-        if queue.pace is not None:
-            queue.pace.spend(0, self.now_ms)
-            self.plan_refill(queue)
-            self.open(queue)
+        settings = queue.settings
+        queue.pace = queue.pace and queue.pace.changed(settings.rate_milli, settings.rate_burst, self.now_ms)
+        self.plan_refill(queue)
+        self.open(queue)
 
     def _clear_progress(self, extras: Extras) -> None:
         self.bytes -= len(extras.note or "")

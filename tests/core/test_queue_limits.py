@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cqueue.core.invariants import check
-from cqueue.core.operations import Dequeue
+from cqueue.core.operations import Conclude, Conclusion, Dequeue
 from cqueue.core.pace import Pace
 from cqueue.core.queries import Explain
 from cqueue.core.results import Explanation
@@ -53,6 +53,16 @@ def test_whatever_ends_a_hand_out_makes_room_and_is_told(queue: Driver, end: str
             queue.pass_time(LEASE_MS)
     assert {("default", "scan"), ("default", ("to", "ann"))} <= queue.machine.ready_now
     assert queue.machine.available(Dequeue(1), 10) == 1
+
+
+def test_many_that_are_concluded_at_once_make_room_for_as_many(queue: Driver) -> None:
+    """And that is told as well."""
+    queue.set_queue(max_in_progress=2)
+    queue.enqueue("mail", "mail", "mail", "mail")
+    assert queue.dequeue_ids(4) == [1, 2]
+    queue.perform(Conclude([Conclusion(1), Conclusion(2)]))
+    assert queue.machine.ready_now == {("default", "mail")}
+    assert queue.dequeue_ids(4) == [3, 4]
 
 
 def test_a_limit_below_what_is_held_takes_nothing_away(queue: Driver) -> None:
