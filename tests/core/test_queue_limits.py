@@ -60,7 +60,7 @@ def test_many_that_are_concluded_at_once_make_room_for_as_many(queue: Driver) ->
     queue.set_queue(max_in_progress=2)
     queue.enqueue("mail", "mail", "mail", "mail")
     assert queue.dequeue_ids(4) == [1, 2]
-    queue.perform(Conclude([Conclusion(1), Conclusion(2)]))
+    queue.perform(Conclude([Conclusion(1, 1), Conclusion(2, 2)]))
     assert queue.machine.ready_now == {("default", "mail")}
     assert queue.dequeue_ids(4) == [3, 4]
 
