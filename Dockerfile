@@ -16,6 +16,14 @@ RUN python -m venv --without-pip /opt/build \
     && python -m venv --without-pip /opt/cqueue \
     && python -m pip --python /opt/cqueue/bin/python install --no-deps --require-hashes -r requirements/run.txt
 
+# What nothing here loads: rich asks pygments for colours of source code only; tests and sources of libraries. And what
+# is compiled when it is wanted, as no node wants it: what draws tables, and the client that is awaited.
+RUN cd /opt/cqueue/lib/python3*/site-packages \
+    && rm -rf pygments pygments-*.dist-info pycparser pycparser-*.dist-info \
+        gevent/tests gevent/testing greenlet/tests zope/interface/tests zope/interface/*/tests \
+        rich/__pycache__ aiohttp/__pycache__ \
+    && find . -name '*.[ch]' -delete -o -name '*.cpp' -delete -o -name '*.hpp' -delete -o -name '*.p[xy][xdi]' -delete
+
 COPY LICENSE README.md pyproject.toml ./
 COPY cqueue cqueue
 RUN python -m pip --python /opt/build/bin/python wheel --no-build-isolation --no-deps --wheel-dir /opt/wheels . \

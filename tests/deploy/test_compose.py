@@ -87,7 +87,7 @@ def test_a_node_takes_its_variables() -> None:
     members = []
     for name, service in given_nodes().items():
         # As compose reads them where the host's environment says nothing.
-        variables = {key: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) for key, value in service["environment"].items()}
+        variables = {key: re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", value) for key, value in service["environment"].items()}
         if variables.pop("CQUEUE_CLUSTER_SECRET_FILE", None):
             variables["CQUEUE_CLUSTER_SECRET"] = "0" * config.SECRET_CHARS_MIN
         assert set(variables) <= {config.variable_of(setting) for setting in config.Settings.__dataclass_fields__}

@@ -121,7 +121,9 @@ class Project:
         self._command = [*(compose_command() or ()), "--project-name", name, "--file", str(ROOT / file)]
         self._name = name
         ports = ("CQUEUE_PORT", "CQUEUE_NODE1_PORT", "CQUEUE_NODE2_PORT", "CQUEUE_NODE3_PORT")
-        self._environment = {**os.environ, "CQUEUE_IMAGE": image, **dict.fromkeys(ports, "0")}
+        # Nobody knows yet which ports there will be, and nobody opens the page that goes from one to the next.
+        chosen = {"CQUEUE_IMAGE": image, "CQUEUE_NODE_URLS": "", **dict.fromkeys(ports, "0")}
+        self._environment = {**os.environ, **chosen}
         self.nodes: tuple[Node, ...] = ()
 
     def up(self) -> None:
