@@ -6,7 +6,8 @@ said that it reads more. It is never lowered: a node that reads less than its lo
 that would be added is refused. PySyncObj has a vote on a code version of its own, which is pickled
 and not used.
 
-What must not be logged before its level is reached is for `Replica` to refuse.
+Nothing that is logged asks for more than the first level yet. The first operation that does has to be refused
+where workers ask for it (cqueue.replication.inbox) until `level` is reached; it cannot be undone in the log.
 """
 
 from __future__ import annotations

@@ -22,13 +22,14 @@ from cqueue import protocol
 from cqueue.core import entry, limits
 from cqueue.core.jobs import FINISHED
 from cqueue.core.machine import Applied, StateMachine
-from cqueue.core.operations import Held, Keyed, Operation, Release, SetBounds
+from cqueue.core.operations import Held, Keyed, Operation, Release
 from cqueue.core.queries import Query
 from cqueue.core.results import Dequeued, Found, Result
 from cqueue.protocol import Failure, NodeStatus
 from cqueue.replication import status
 from cqueue.replication.backups import Backups
 from cqueue.replication.batches import Batch, Batches
+from cqueue.replication.bounds import Bounds
 from cqueue.replication.children import Child, Start
 from cqueue.replication.clock import Clock
 from cqueue.replication.consensus import Consensus
@@ -44,8 +45,6 @@ ENTRY_OPERATIONS_MAX: Final = 1_000
 ENTRY_BYTES_MAX: Final = 1024 * 1024
 """An entry is closed once it holds this much, so that none holds up a heartbeat. One operation
 alone may be larger, up to the body limit."""
-PROPOSE_AGAIN_S: Final = 1.0
-"""Between two proposals of this node's bounds."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING: Final = _encode(Dequeued([]))
@@ -97,9 +96,8 @@ class Replica:
         self._wait_ends: list[tuple[float, Request]] = []
         self._batches = Batches(session)
         self._request_number = 0
-        self._bounds = bounds
+        self._bounds = Bounds(bounds)
         self._events_max = events_max
-        self._bounds_again_s = 0.0
         self._draining = False
         self._keep_feed()
         self._digests = Digests(session, clock, self.state, start)
@@ -201,7 +199,7 @@ class Replica:
         self._end_overdue(now_s)
         if self._batches:
             self._batches.propose_again(now_s)
-        self._keep_bounds(now_s)
+        self._bounds.keep(self._consensus, self.machine, now_s)
         self.tallies.see(self._consensus.epoch)
         if self._consensus.leader_id is not None:
             self._wake(now_s)
@@ -260,12 +258,6 @@ class Replica:
             and due_ms <= self._consensus.now_ms()
         ):
             self._consensus.propose(entry.TICK)
-
-    def _keep_bounds(self, now_s: float) -> None:
-        """Where this node leads, the cluster takes in as much as this node's settings say."""
-        if self._consensus.is_leader and self.machine.bounds != self._bounds and now_s >= self._bounds_again_s:
-            self._bounds_again_s = now_s + PROPOSE_AGAIN_S
-            self._consensus.propose(entry.encode(0, 0, 0, [protocol.encode(SetBounds(*self._bounds))]))
 
     def _end_overdue(self, now_s: float) -> None:
         deadlines, wait_ends = self._deadlines, self._wait_ends
