@@ -11,6 +11,7 @@ LOCKED := $(PIP) --require-hashes
 SEEDS ?= 1-2000
 SECONDS ?= 60
 FUZZ ?= 100000
+SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
 NODES ?= 3
 CHURN_SECONDS ?= 600
 FENCING_SECONDS ?= 300
@@ -121,9 +122,9 @@ docs: $(DOCS) ## build the documentation site into site/; a dead link fails it
 docs-serve: $(DOCS) ## serve the documentation on localhost:8000, anew with each change
 	@exec $(BIN)/mkdocs serve
 
-tools: ## install what tests of deploy/ ask for beside Python: HAProxy (Debian or Ubuntu, with sudo)
-	sudo apt-get -q update
-	sudo apt-get -q install -y --no-install-recommends haproxy
+tools: ## install what some tests ask for beside Python: HAProxy, jq, promtool (Debian or Ubuntu)
+	$(SUDO) apt-get -q update
+	$(SUDO) apt-get -q install -y --no-install-recommends haproxy jq prometheus
 
 check-tag:
 	@test "$(TAG)" = "v$(VERSION)" || { echo "the tag is $(TAG), and cqueue/__init__.py says $(VERSION)" >&2; exit 1; }

@@ -13,21 +13,17 @@ from cqueue.client import carrying
 from cqueue.core import limits
 from cqueue.otel import OPERATIONS, TAG_CHARS_MAX, TAGS_MAX
 from tests.cluster.fixtures import StartNode
+from tests.docs.examples import run_examples
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "client.md").read_text(encoding="utf-8")
 TRACING = (DOCS / "tracing.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT + TRACING, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.cluster
 def test_the_examples_run(start_node: StartNode) -> None:
     """Each by itself, one after the other, on one node."""
-    node = start_node()
-    assert EXAMPLES
-    for example in EXAMPLES:
-        code = example.replace("localhost:3000", f"{node.host}:{node.port}")
-        exec(compile(code, "docs", "exec"), {})  # noqa: S102 - our own document
+    run_examples(start_node(), "client.md", "tracing.md")
 
 
 def test_every_verb_with_a_span_is_in_the_table_of_spans() -> None:

@@ -12,19 +12,15 @@ import pytest
 from cqueue import Context, Worker
 from cqueue.worker import context, engine, pace, program, telling, worker
 from tests.cluster.fixtures import StartNode
+from tests.docs.examples import run_examples
 
 TEXT = (Path(__file__).parents[2] / "docs" / "worker.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.cluster
 def test_the_examples_run(start_node: StartNode) -> None:
     """Each by itself, one after the other, on one node."""
-    node = start_node()
-    assert EXAMPLES
-    for example in EXAMPLES:
-        code = example.replace("localhost:3000", f"{node.host}:{node.port}")
-        exec(compile(code, "docs/worker.md", "exec"), {})  # noqa: S102 - our own document
+    run_examples(start_node(), "worker.md")
 
 
 def test_every_name_is_there() -> None:
