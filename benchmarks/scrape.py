@@ -25,6 +25,7 @@ SCRAPE_MS_MAX: Final = 200.0
 _BATCH: Final = 10_000
 _LOOK: Final = rendered("GET", "/jobs/1")
 _SCRAPE: Final = rendered("GET", "/metrics")
+_LOOKS_MIN: Final = 10
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -52,7 +53,8 @@ def _measure(jobs: int, queues: int, scrapes: int) -> list[Figure]:
         other = _Other(node.address)
         other.start()
         scrapes_ms, size = [], 0
-        for _ in range(scrapes):
+        # A scrape or two may be over before the other has asked at all.
+        while len(scrapes_ms) < scrapes or (other.is_alive() and other.looks < _LOOKS_MIN):
             begun_s = time.monotonic()
             answer = connection.exchange(_SCRAPE)
             scrapes_ms.append((time.monotonic() - begun_s) * 1000)
@@ -105,6 +107,11 @@ class _Other(Thread):
         with Connection(self._address) as connection:
             while not self._over.is_set():
                 self._waits_ms.append(_look_ms(connection))
+
+    @property
+    def looks(self) -> int:
+        """How many answers it has by now."""
+        return len(self._waits_ms)
 
     def stop(self) -> list[float]:
         """How long each answer took, in ms."""
