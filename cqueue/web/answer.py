@@ -16,6 +16,22 @@ _JSON: Final = ("Content-Type", "application/json")
 STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
+class Checked(list[tuple[str, str]]):
+    """Headers that are known to be right, so that nobody looks at them again.
+
+    lines: as they are sent. length: of the body; None: it has none.
+    """
+
+    __slots__ = ("length", "lines")
+
+    def __init__(self, headers: Iterable[tuple[str, str]], length: int | None) -> None:
+        super().__init__(headers)
+        if length is not None:
+            self.append(("Content-Length", str(length)))
+        self.lines = "".join([f"{name}: {text}\r\n" for name, text in self])
+        self.length = length
+
+
 class _Response(Response):
     default_mimetype = None
 
@@ -39,13 +55,16 @@ class Answer:
     ) -> None:
         self.on_lost: Callable[[], None] | None = None
         self._status = STATUS_LINES[status]
-        self._headers = [*headers]
-        self._body = body
+        shown = [*headers]
         if index is not None:
-            self._headers.append(("X-Cqueue-Index", str(index)))
-        if status != _NO_CONTENT:
+            shown.append(("X-Cqueue-Index", str(index)))
+        if status == _NO_CONTENT:
+            self._body = body
+            self._headers = Checked(shown, None)
+        else:
+            shown.append(_JSON)
             self._body = body + b"\n"
-            self._headers += (_JSON, ("Content-Length", str(len(self._body))))
+            self._headers = Checked(shown, len(self._body))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Hand it to the server."""

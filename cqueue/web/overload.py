@@ -19,9 +19,9 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from cqueue.web import problems
-from cqueue.web.hardening import answer_of
 from cqueue.web.link import HELD_FACTOR, OVERLOADED, OVERLOADED_RETRY_S, ReplicaLink
 from cqueue.web.problems import Problem
+from cqueue.web.writing import answer_of
 
 _LINE: Final = re.compile(rb"[A-Z]+ (/[!->@-~]*)[!-~]* HTTP/1\.1\r\n").match
 _NEVER: Final = re.compile(rb"/(?:(?:livez|readyz|healthz|metrics|openapi\.json)?|(?:cluster|docs)(?:/.*)?)").fullmatch

@@ -22,12 +22,12 @@ from cqueue.config import Settings
 from cqueue.processes import die_with_parent
 from cqueue.web.app import create_app
 from cqueue.web.auth.access import Access
-from cqueue.web.hardening import HardenedResponse
 from cqueue.web.link import ReplicaLink
 from cqueue.web.overload import Overload
 from cqueue.web.reading import Reader
 from cqueue.web.tls import Tls
 from cqueue.web.worker import CqueueWorker
+from cqueue.web.writing import Response
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -70,6 +70,7 @@ def gunicorn_options(settings: Settings, listen_fd: int) -> dict[str, Any]:
         "timeout": STUCK_S,
         "preload_app": False,
         "http_parser": "python",
+        "sendfile": False,
         "control_socket_disable": True,
         "accesslog": None,
         "logger_class": QuietLogger,
@@ -187,7 +188,7 @@ def serve(settings: Settings, access: Access, listen_fd: int, replica_path: str)
     """
     die_with_parent()
     if settings.tls_hsts_s:
-        HardenedResponse.fixed += f"Strict-Transport-Security: max-age={settings.tls_hsts_s}\r\n"
+        Response.fixed += f"Strict-Transport-Security: max-age={settings.tls_hsts_s}\r\n"
     _allow_descriptors(settings.connections_max + DESCRIPTORS_BESIDES)
     for name in _ENVIRONMENT_OF_OTHERS:
         os.environ.pop(name, None)

@@ -32,9 +32,10 @@ from gunicorn.workers.ggevent import GeventWorker
 from cqueue import logs
 from cqueue.processes import die_with_parent
 from cqueue.refusals import Refusals
-from cqueue.web.hardening import HardenedResponse, answer_of
+from cqueue.web.heads import Request
 from cqueue.web.problems import Problem, request_id_or_fresh
 from cqueue.web.reading import TooSlow
+from cqueue.web.writing import Response, answer_of
 
 log = logs.of(__name__)
 
@@ -65,7 +66,11 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         """Be the forked child, from its first step to its last."""
         die_with_parent(self.ppid)
         # What gunicorn makes answers of: its workers for HTTP/1 take no other way to say so.
-        wsgi.Response = HardenedResponse
+        wsgi.Response = Response
+        # What is so for every request: made once. And what is set: found at once, not by three calls each time.
+        base = wsgi.base_environ(self.cfg)
+        wsgi.base_environ = lambda _cfg: base.copy()
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         with contextlib.suppress(SystemExit):
             super().init_process()
         # Not through the master's frames, which this fork still has on its stack, nor through an
@@ -127,7 +132,7 @@ class CqueueWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         """Answer one request after the other, as gunicorn's own `handle` does, but read by our own reader."""
         reader = self.app.reader(client)
         parser = RequestParser(self.cfg, client, addr)
-        parser.unreader = reader
+        parser.unreader, parser.mesg_class = reader, Request
         req = None
         try:
             listener_name = listener.getsockname()
