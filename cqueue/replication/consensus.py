@@ -254,6 +254,8 @@ class Consensus(Changes):
         self._pre_vote()
         self._advance_change()
         self.doTick(0)
+        if self.is_alone and self.is_leader:
+            self._apply_at_once()
 
     def flush(self) -> None:
         """Make the round's changes last, then let the messages go that depend on them (Raft 3.8)."""
@@ -266,6 +268,18 @@ class Consensus(Changes):
             return 0.0
         due_s = self._SyncObj__newAppendEntriesTime if self.is_leader else self._SyncObj__raftElectionDeadline
         return min(max(due_s - self._clock.monotonic_s(), 0.001), self._timing.heartbeat_s)
+
+    def _apply_at_once(self) -> None:
+        """Where nobody else has to agree: commit and apply what was appended in this round, not in the next one.
+
+        It lasts when the round is flushed, before anybody is answered. All of it is of this term: what this node
+        found in its log was committed under the no-op that its term begins with (Raft 5.4.2).
+        """
+        last = self.last_index
+        if self._SyncObj__raftCommitIndex < last and self._journal[-1][2] == self.raftCurrentTerm:
+            self._SyncObj__raftCommitIndex = last
+            self._journal.setRaftCommitIndex(last)
+            self._SyncObj__applyLogEntries()
 
     # -- mends ---------------------------------------------------------------------------------
 
